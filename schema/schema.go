@@ -1,0 +1,216 @@
+// Package schema holds the database schema as goose migrations and brings a
+// database to it: an empty one, one that an earlier version of this package
+// made, or one that the TypeScript app made with Drizzle, which is adopted with
+// its rows as they are.
+//
+// # Connection
+//
+// Each function works on one connection of its own, opened as the pool opens
+// its connections (its ConnConfig, BeforeConnect and AfterConnect; not
+// PrepareConn or BeforeAcquire) and closed before the function returns. It
+// takes nothing from the pool, so a pool of one connection, or a busy one, is
+// enough. On that connection
+//
+//   - the schema is the first of the search_path that exists, and the only one
+//     that is looked at or changed;
+//   - TimeZone is UTC;
+//   - statement_timeout is off, since building an index may take long: ctx
+//     limits a run. A lock_timeout stays as it is, and is worth setting where
+//     the tables are in use (?lock_timeout=5s in the URL): a migration that
+//     waits for a lock makes others wait behind it. It then fails, and can be
+//     run again.
+//
+// It must be a direct connection, not one through a proxy that pools by
+// transaction (PgBouncer in that mode, for one): there neither these settings
+// nor the advisory lock by which migrators exclude each other are the session's
+// own.
+//
+// # Concurrency
+//
+// Any number of processes may call [Migrate] at once, also on an empty
+// database: one applies, the others wait and then find it done. The lock is
+// goose's own, so that its command line with locking on is held off, too.
+// Services may go on reading and writing meanwhile: indexes are built
+// CONCURRENTLY, and the rest takes its locks for moments, one table at a time.
+// [Status], [Version], and Migrate with nothing pending take no lock and wait
+// for nobody.
+package schema
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pressly/goose/v3"
+)
+
+// Files are the migrations, *.sql at the root, in goose's format. They are the
+// only source of the schema; sqlc reads the same ones.
+//
+//go:embed *.sql
+var Files embed.FS
+
+// ErrNothingToRollBack is returned by [Rollback] when no migration is applied.
+var ErrNothingToRollBack = errors.New("no migration is applied: there is nothing to roll back")
+
+// Result is one migration that a run applied or rolled back.
+type Result struct {
+	Version  int64
+	Name     string // the file's name in Files
+	Duration time.Duration
+}
+
+// MigrationStatus is one migration, and whether the database has it.
+type MigrationStatus struct {
+	Version int64
+	// Name is the file's name in Files. It is empty for a version that a newer
+	// build applied and this one does not know.
+	Name    string
+	Applied bool
+	// AppliedAt is UTC, and zero for a pending migration.
+	AppliedAt time.Time
+}
+
+// Migrate applies every pending migration in order and returns those that it
+// applied: none, and no error, when the database has them all. A database that
+// is ahead of this build is left as it is.
+//
+// It is idempotent and may be run by many processes at once; see the package's
+// documentation for what it locks. When ctx ends it stops at once, and so it
+// does when a migration fails: what was applied before is returned beside the
+// error and stays; of the failed migration either nothing is left, or an
+// unfinished index that the next run drops and builds again.
+//
+// It returns a [*MigrationError] when a migration fails. Rows that break a rule
+// of the schema are such a failure, which names them and changes nothing. Other
+// errors say that the database can't be reached, that the connection's
+// search_path names no schema, that this build lacks a migration between two
+// that the database has, or that ctx ended while another process migrated.
+func Migrate(ctx context.Context, pool *pgxpool.Pool) ([]Result, error) {
+	s, err := open(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+
+	// Goose would create its table to find out, and take the lock.
+	applied, err := s.applied(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(merge(known(), applied), func(m MigrationStatus) bool { return !m.Applied }) {
+		return nil, nil
+	}
+	return s.up(ctx)
+}
+
+// Rollback rolls back the latest migration, one step, and returns it. It drops
+// what the migration added, with the data in it; only the first migration,
+// which made the tables, refuses as long as they hold rows. Stop what uses the
+// newer schema first.
+//
+// It excludes Migrate and other Rollbacks, stops with ctx and repairs as
+// Migrate does. It returns [ErrNothingToRollBack] when no migration is applied,
+// a [*MigrationError] when the rollback fails, and another error when the
+// latest migration is one that this build does not know, or the database can't
+// be reached.
+func Rollback(ctx context.Context, pool *pgxpool.Pool) (Result, error) {
+	s, err := open(ctx, pool)
+	if err != nil {
+		return Result{}, err
+	}
+	defer s.close()
+
+	// Goose would create its table in a database that has none.
+	applied, err := s.applied(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if len(applied) == 0 {
+		return Result{}, ErrNothingToRollBack
+	}
+	return s.down(ctx)
+}
+
+// Status returns every migration by ascending version, the pending ones and
+// those of a newer build, too. It only reads: a database that was never
+// migrated stays empty, and a read-only role is enough.
+func Status(ctx context.Context, pool *pgxpool.Pool) ([]MigrationStatus, error) {
+	s, err := open(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+
+	applied, err := s.applied(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return merge(known(), applied), nil
+}
+
+// Version returns the highest version that the database has, 0 when it was
+// never migrated. It only reads. Compare it with [Latest]: a lower one has
+// migrations pending, a higher one was migrated by a newer build.
+func Version(ctx context.Context, pool *pgxpool.Pool) (int64, error) {
+	s, err := open(ctx, pool)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+
+	applied, err := s.applied(ctx)
+	if err != nil || len(applied) == 0 {
+		return 0, err
+	}
+	return applied[len(applied)-1].Version, nil
+}
+
+// Latest returns the version of the newest migration in [Files].
+func Latest() int64 {
+	all := known()
+	return all[len(all)-1].Version
+}
+
+// known lists the migrations in Files, by ascending version, as pending.
+func known() []MigrationStatus {
+	names, err := fs.Glob(Files, "*.sql")
+	if err != nil {
+		panic(fmt.Sprintf("schema: %v", err)) // only a malformed pattern can fail
+	}
+	var all []MigrationStatus
+	for _, name := range names {
+		version, err := goose.NumericComponent(name)
+		if err != nil {
+			continue // goose passes over it, too
+		}
+		all = append(all, MigrationStatus{Version: version, Name: name})
+	}
+	slices.SortFunc(all, byVersion)
+	return all
+}
+
+// merge returns the known migrations with the state of the applied ones, and
+// the applied ones that are not known.
+func merge(known, applied []MigrationStatus) []MigrationStatus {
+	all := slices.Clone(known)
+	for _, a := range applied {
+		i, found := slices.BinarySearchFunc(all, a, byVersion)
+		if !found {
+			all = slices.Insert(all, i, a)
+			continue
+		}
+		all[i].Applied, all[i].AppliedAt = true, a.AppliedAt
+	}
+	return all
+}
+
+func byVersion(a, b MigrationStatus) int {
+	return cmp.Compare(a.Version, b.Version)
+}

@@ -1,0 +1,289 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/rowhouse/rowhouse/db"
+)
+
+// Activity is a row of the log with the name of who acted, nil for the system and for
+// users without a name. A deleted user keeps the name.
+type Activity struct {
+	db.ActivityLog
+	UserName *string `json:"userName"`
+}
+
+// RecordActivity is the input of [Store.RecordActivity].
+type RecordActivity struct {
+	TeamID   db.TeamID
+	UserID   db.UserID // 0 for the system
+	Action   db.ActivityType
+	IP       netip.Addr
+	Metadata map[string]any // whom and what it was about; must marshal to JSON
+}
+
+// RecordActivity logs what the application itself does in a team. The Store's own
+// operations have recorded themselves.
+//
+// Errors: [ErrNotFound] when there is no such team; [ErrInvalidInput]. After
+// [ErrNotFound] because there is no such user, or [ErrInvalidInput] because jsonb can't
+// hold what the metadata marshals to, a transaction can only be rolled back.
+func (s *Store) RecordActivity(ctx context.Context, p RecordActivity) error {
+	var in input
+	in.required("Action", string(p.Action), maxActivityType)
+	metadata := in.metadata("Metadata", p.Metadata)
+	if in.err != nil {
+		return in.err
+	}
+	actor := Actor{p.UserID, p.IP}
+	_, err := queries.RecordActivity(ctx, s.pipeline(), db.RecordActivityParams{
+		TeamID: p.TeamID, UserID: actor.user(), Action: p.Action, IPAddress: actor.ip(), Metadata: metadata,
+	})
+	return explainMetadata(explain(err, ErrNotFound))
+}
+
+// explainMetadata: JSON that jsonb refuses, such as half a surrogate pair or a number
+// that is too large, only the server can tell.
+func explainMetadata(err error) error {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && strings.HasPrefix(pgErr.Code, dataException) {
+		return &refusal{&InvalidInputError{Field: "Metadata", Reason: "must be what jsonb can hold"}, pgErr}
+	}
+	return err
+}
+
+func (in *input) metadata(field string, m map[string]any) json.RawMessage {
+	if m == nil {
+		return nil
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		in.refuse(field, "must marshal to JSON")
+		return nil
+	}
+	// jsonb holds no NUL. An escaped backslash before u0000 makes it text.
+	if bytes.Contains(bytes.ReplaceAll(b, []byte(`\\`), nil), []byte(`\u0000`)) {
+		in.refuse(field, "must not contain a NUL character")
+	}
+	return b
+}
+
+// maxActivityBatch bounds the memory of RecordActivities: what one statement carries.
+const maxActivityBatch = 10_000
+
+// RecordActivities logs many activities at once, with one time, all of them or none. Up
+// to 10,000 are one statement; more are one transaction of such statements.
+//
+// Errors: [ErrNotFound], [ErrInvalidInput], each as of [Store.RecordActivity]; a Field
+// names the index as well, but for metadata that only the server found wrong.
+func (s *Store) RecordActivities(ctx context.Context, list []RecordActivity) error {
+	if len(list) <= maxActivityBatch {
+		return s.recordActivities(ctx, list, 0)
+	}
+	return s.InTx(ctx, func(tx *Store) error {
+		from := 0
+		for batch := range slices.Chunk(list, maxActivityBatch) {
+			if err := tx.recordActivities(ctx, batch, from); err != nil {
+				return err
+			}
+			from += len(batch)
+		}
+		return nil
+	})
+}
+
+func (s *Store) recordActivities(ctx context.Context, list []RecordActivity, from int) error {
+	if len(list) == 0 {
+		return nil
+	}
+	arg := db.RecordActivitiesParams{
+		TeamIDs:     make([]int64, len(list)),
+		UserIDs:     make([]int64, len(list)),
+		Actions:     make([]string, len(list)),
+		IPAddresses: make([]string, len(list)),
+		Metadata:    make([]string, len(list)),
+	}
+	var in input
+	for i, p := range list {
+		at := func(field string) string { return fmt.Sprintf("[%d].%s", from+i, field) }
+		in.required(at("Action"), string(p.Action), maxActivityType)
+		arg.TeamIDs[i], arg.UserIDs[i], arg.Actions[i] = int64(p.TeamID), int64(p.UserID), string(p.Action)
+		if ip := ipText(p.IP); ip != nil {
+			arg.IPAddresses[i] = *ip
+		}
+		arg.Metadata[i] = string(in.metadata(at("Metadata"), p.Metadata))
+		if in.err != nil {
+			return in.err
+		}
+		if p.UserID < 0 || p.UserID > math.MaxInt32 { // no row has it, and the column can't hold it
+			return ErrNotFound
+		}
+	}
+	missing, err := queries.RecordActivities(ctx, s.pipeline(), arg)
+	if err == nil && missing {
+		return ErrNotFound
+	}
+	return explainMetadata(explain(err, nil))
+}
+
+// ActivityPage asks for a part of a log: a [Page] of what matches.
+type ActivityPage struct {
+	Page
+	Actions []db.ActivityType // these alone, 100 at most; empty for all
+	Since   time.Time         // not before; zero for the beginning
+	Until   time.Time         // before; zero for now
+}
+
+// start says where the page begins and ends, and which actions it has.
+func (p ActivityPage) start(l list, of int64) (limit int, before position, since time.Time, actions []string, err error) {
+	limit, before, err = p.Page.start(l, of, afterAll)
+	// The end of a range that no row can be in needs no look at the columns' limits.
+	since = beforeAll.time
+	if p.Since.After(since) {
+		since = p.Since.UTC()
+	}
+	if since.After(afterAll.time) {
+		since = afterAll.time
+	}
+	if !p.Until.IsZero() && !p.Until.After(before.time) {
+		before = position{p.Until.UTC(), 0}
+		if before.time.Before(beforeAll.time) {
+			before = beforeAll
+		}
+	}
+	var in input
+	if len(p.Actions) > 100 {
+		in.refuse("Actions", "must be 100 at most")
+	}
+	for _, a := range p.Actions {
+		actions = append(actions, in.required("Actions", string(a), maxActivityType))
+	}
+	if err == nil {
+		err = in.err
+	}
+	return limit, before, since, actions, err
+}
+
+// TeamActivity returns a page of a team's log, newest first: by time, then by id.
+// A team that does not exist has none.
+//
+// Errors: [ErrInvalidInput], [ErrInvalidCursor].
+func (s *Store) TeamActivity(ctx context.Context, team db.TeamID, page ActivityPage) ([]Activity, Cursor, error) {
+	limit, before, since, actions, err := page.start(listTeamActivity, int64(team))
+	if err != nil {
+		return nil, "", err
+	}
+	var rows []db.ListTeamActivityPageRow
+	if actions == nil {
+		rows, err = queries.ListTeamActivityPage(ctx, s.conn, db.ListTeamActivityPageParams{
+			TeamID: team, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
+		})
+	} else {
+		var some []db.ListTeamActivityOfPageRow
+		some, err = queries.ListTeamActivityOfPage(ctx, s.conn, db.ListTeamActivityOfPageParams{
+			TeamID: team, Actions: actions, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
+		})
+		for _, r := range some {
+			rows = append(rows, db.ListTeamActivityPageRow(r))
+		}
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	activity, next := cut(rows, limit, listTeamActivity, int64(team), func(r *db.ListTeamActivityPageRow) (Activity, position) {
+		return Activity{r.ActivityLog, r.UserName}, position{r.ActivityLog.Timestamp, int64(r.ActivityLog.ID)}
+	})
+	return activity, next, nil
+}
+
+// UserActivity returns a page of what a user did, in any team, as [Store.TeamActivity]
+// does. A user who does not exist did nothing; a deleted one's log stays. Of some
+// actions alone, it reads over the user's other rows.
+//
+// Errors: [ErrInvalidInput], [ErrInvalidCursor].
+func (s *Store) UserActivity(ctx context.Context, user db.UserID, page ActivityPage) ([]Activity, Cursor, error) {
+	limit, before, since, actions, err := page.start(listUserActivity, int64(user))
+	if err != nil {
+		return nil, "", err
+	}
+	var rows []db.ListUserActivityPageRow
+	if actions == nil {
+		rows, err = queries.ListUserActivityPage(ctx, s.conn, db.ListUserActivityPageParams{
+			UserID: &user, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
+		})
+	} else {
+		var some []db.ListUserActivityOfPageRow
+		some, err = queries.ListUserActivityOfPage(ctx, s.conn, db.ListUserActivityOfPageParams{
+			UserID: &user, Actions: actions, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
+		})
+		for _, r := range some {
+			rows = append(rows, db.ListUserActivityPageRow(r))
+		}
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	activity, next := cut(rows, limit, listUserActivity, int64(user), func(r *db.ListUserActivityPageRow) (Activity, position) {
+		return Activity{r.ActivityLog, r.UserName}, position{r.ActivityLog.Timestamp, int64(r.ActivityLog.ID)}
+	})
+	return activity, next, nil
+}
+
+// PurgeActivity removes log rows older than a time, of all teams, the oldest first, and
+// returns how many. It removes at most batch of them (0 is 5,000; 100,000 at most) in
+// one transaction, and goes on until none is left, but for those that another purge is
+// removing, or ctx ends; what it has removed by then stays removed. No writer waits for
+// it. Retention is a rule of the application:
+// it decides what is old, and that it may forget.
+//
+// Inside InTx all batches are that one transaction, and hold their rows until it ends.
+//
+// Errors: [ErrInvalidInput].
+func (s *Store) PurgeActivity(ctx context.Context, before time.Time, batch int) (removed int64, err error) {
+	if batch == 0 {
+		batch = 5000
+	}
+	if batch < 0 || batch > 100_000 {
+		return 0, &InvalidInputError{Field: "batch", Reason: "must be from 1 to 100000, or 0 for 5000"}
+	}
+	if before.Before(beforeAll.time) || before.After(afterAll.time) {
+		return 0, &InvalidInputError{Field: "before", Reason: "must be in the years 1 to 9999"}
+	}
+	since := beforeAll.time
+	for {
+		row, err := queries.PurgeActivity(ctx, s.pipeline(), db.PurgeActivityParams{
+			Since: since, Before: before.UTC(), BatchSize: int32(batch),
+		})
+		removed += row.Removed
+		if err != nil || row.Removed < int64(batch) {
+			return removed, err
+		}
+		since = row.Until
+	}
+}
+
+// ActivityOfTeams returns the newest log rows of each team, bounded as
+// [Store.MembersOfTeams] is.
+//
+// Errors: [ErrInvalidInput].
+func (s *Store) ActivityOfTeams(ctx context.Context, teams []db.TeamID, limitEach int) (map[db.TeamID][]Activity, error) {
+	ids, limitEach, err := many("teams", teams, limitEach)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := queries.ListActivityOfTeams(ctx, s.conn, db.ListActivityOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
+	return group(rows, func(r *db.ListActivityOfTeamsRow) (db.TeamID, Activity) {
+		return r.ActivityLog.TeamID, Activity{r.ActivityLog, r.UserName}
+	}), err
+}

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/rowhouse/rowhouse/db"
+)
+
+// The widths of the columns, in characters.
+const (
+	maxName     = 100 // users.name, teams.name
+	maxEmail    = 255 // users.email, invitations.email
+	maxPlanName = 50  // teams.plan_name
+
+	// maxStripeID is Stripe's promise for its ids (https://docs.stripe.com/upgrades);
+	// the columns are text.
+	maxStripeID = 255
+
+	// maxActivityType is the Store's own: the column is text, and indexable only so far.
+	maxActivityType = 100
+
+	unlimited = 0
+)
+
+// input checks arguments before anything is sent, so that a transaction stays usable.
+// err is the first complaint.
+type input struct{ err error }
+
+func (in *input) refuse(field, reason string) {
+	if in.err == nil {
+		in.err = &InvalidInputError{Field: field, Reason: reason}
+	}
+}
+
+// optional checks a text that may be empty, or white space, which stands for NULL.
+func (in *input) optional(field, s string, maxChars int) *string {
+	switch {
+	case strings.TrimSpace(s) == "":
+		return nil
+	case !utf8.ValidString(s):
+		in.refuse(field, "must be valid UTF-8")
+	case strings.IndexByte(s, 0) >= 0:
+		in.refuse(field, "must not contain a NUL character")
+	case maxChars != unlimited && utf8.RuneCountInString(s) > maxChars:
+		in.refuse(field, "must have at most "+strconv.Itoa(maxChars)+" characters")
+	}
+	return &s
+}
+
+// required checks a text that must have more than white space.
+func (in *input) required(field, s string, maxChars int) string {
+	if strings.TrimSpace(s) == "" {
+		in.refuse(field, "must not be empty")
+	}
+	in.optional(field, s, maxChars)
+	return s
+}
+
+func (in *input) hash(field string, h db.PasswordHash) db.PasswordHash {
+	in.required(field, string(h), unlimited)
+	if string(h) == redacted {
+		in.refuse(field, "must not be the text that stands for a hash in JSON")
+	}
+	return h
+}
+
+// deletedEmail matches what DeleteAccount makes of an e-mail. No top-level domain
+// ends so; an account that did could stand in a deletion's way.
+var deletedEmail = regexp.MustCompile(`-[0-9]+-deleted$`)
+
+// email trims and lower-cases. That there is one @ with something on both sides is all
+// that can be checked: only a delivered mail proves more.
+func (in *input) email(field, s string) string {
+	if !utf8.ValidString(s) { // before ToLower, which would mend it
+		in.refuse(field, "must be valid UTF-8")
+	}
+	s = strings.ToLower(strings.TrimSpace(s))
+	in.required(field, s, maxEmail)
+	local, domain, _ := strings.Cut(s, "@")
+	switch {
+	case local == "" || domain == "" || strings.Contains(domain, "@"):
+		in.refuse(field, "must be an e-mail address: something, one @, something")
+	case deletedEmail.MatchString(s):
+		in.refuse(field, "must not end as a deleted account's does")
+	}
+	return s
+}
+
+func (in *input) role(field string, r db.Role) {
+	if !r.Valid() {
+		in.refuse(field, "must be owner or member")
+	}
+}
+
+// cutChars cuts s to its first n characters.
+func cutChars(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}

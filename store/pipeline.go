@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// pipeline is a db.DBTX whose statements travel together: one round trip and, outside
+// InTx, one transaction. Exec, and so a generated :exec method, queues a statement; the
+// first read sends all that is queued with itself, then passes over their results.
+//
+// A statement of a pipeline takes its snapshot when its turn comes: after a lock that
+// an earlier one waited for. That is why an operation locks in a statement of its own.
+type pipeline struct {
+	s       *Store
+	queued  []statement // before the first read
+	pending []statement // what is read after it
+	results pgx.BatchResults
+}
+
+type statement struct {
+	sql  string
+	args []any
+}
+
+func (s *Store) pipeline() *pipeline { return &pipeline{s: s} }
+
+func (p *pipeline) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	p.queued = append(p.queued, statement{sql, args})
+	return pgconn.CommandTag{}, nil
+}
+
+// then adds a statement that a Query after the first read will find answered.
+func (p *pipeline) then(sql string, args ...any) {
+	p.pending = append(p.pending, statement{sql, args})
+}
+
+// send sends everything, with the first read in its place, and makes that one's result
+// the next.
+func (p *pipeline) send(ctx context.Context, first statement) {
+	batch := new(pgx.Batch)
+	for _, st := range p.queued {
+		batch.Queue(st.sql, st.args...)
+	}
+	batch.Queue(first.sql, first.args...)
+	for _, st := range p.pending {
+		batch.Queue(st.sql, st.args...)
+	}
+	p.results = p.s.conn.SendBatch(ctx, batch)
+	for range p.queued {
+		// A failure here fails every later read with the same error.
+		_, _ = p.results.Exec()
+	}
+}
+
+// Query is the first read or, after one, the next of those given to then. The caller
+// closes the pipeline.
+func (p *pipeline) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if p.results == nil {
+		p.send(ctx, statement{sql, args})
+	} else {
+		p.pending = p.pending[1:]
+	}
+	return p.results.Query()
+}
+
+// QueryRow is the first read. What it scans is there when Scan returns nil: unless
+// something is left to read, the transaction has committed by then.
+func (p *pipeline) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return pipelineRow{p, ctx, statement{sql, args}}
+}
+
+// close ends the pipeline after a read, whose error it takes: nil is a success only
+// when the transaction has committed.
+func (p *pipeline) close(err error) error {
+	closeErr := p.results.Close()
+	if closeErr != nil && (err == nil || errors.Is(err, pgx.ErrNoRows)) {
+		return closeErr
+	}
+	return err
+}
+
+type pipelineRow struct {
+	p    *pipeline
+	ctx  context.Context
+	read statement
+}
+
+func (r pipelineRow) Scan(dest ...any) error {
+	return r.p.s.retry(r.ctx, func() error {
+		if len(r.p.queued) == 0 && len(r.p.pending) == 0 { // alone it needs no batch
+			return r.p.s.conn.QueryRow(r.ctx, r.read.sql, r.read.args...).Scan(dest...)
+		}
+		r.p.send(r.ctx, r.read)
+		err := r.p.results.QueryRow().Scan(dest...)
+		if err == nil && len(r.p.pending) > 0 {
+			return nil
+		}
+		return r.p.close(err)
+	})
+}

@@ -1,0 +1,131 @@
+// Package store holds the operations of a multi-tenant service: accounts, teams and
+// their members, invitations, subscriptions and the activity log.
+//
+// A method of [Store] is one business operation. It is one transaction and, when it
+// succeeds, one round trip to the server: what it changes, the rules that it keeps and
+// the activity row that records it are written together or not at all.
+//
+// # Who may
+//
+// Operations on a team read the [Actor]'s role from team_members inside the same
+// transaction; nothing that the caller claims is believed. A row of another team is
+// [ErrNotFound].
+//
+// # Concurrency
+//
+// Whatever adds, removes or invites a member locks the team's row, after the user's where
+// an account is concerned, and decides on what it reads after that. Two such operations
+// on one team run one after the other; on two teams, side by side. Reads never wait. A
+// log row waits only for a change of its user's e-mail or its team's Stripe ids to
+// commit. This rests on READ COMMITTED, Postgres' default and what [Store.InTx] asks for:
+// with a default_transaction_isolation of REPEATABLE READ the rules can be broken, and
+// SERIALIZABLE keeps them at the price of many attempts.
+//
+// An operation that Postgres ends to break a deadlock, as between two users who take each
+// other's e-mail, is run again: see [Store.InTx]. What a refused operation has locked it
+// holds, inside InTx, until the transaction ends.
+//
+// # Times and texts
+//
+// Times are UTC, and the server's clock sets them: the start of the transaction. An
+// e-mail is trimmed and lower-cased before it is written or looked for. An empty name
+// is no name, and is stored as NULL. Lengths are counted in characters.
+package store
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rowhouse/rowhouse/db"
+)
+
+// Store runs operations on a pool or, inside [Store.InTx], on a transaction. On a pool
+// it is safe for concurrent use; in a transaction it is as little so as the transaction.
+type Store struct {
+	conn  Conn
+	begin func(context.Context) (pgx.Tx, error) // a transaction or, inside one, a savepoint
+	inTx  bool
+	owned *pgxpool.Pool // what Close closes
+}
+
+// Conn is what the Store runs on: a *pgxpool.Pool or a pgx.Tx.
+type Conn interface {
+	db.DBTX
+	Begin(context.Context) (pgx.Tx, error)
+	SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
+	CopyFrom(context.Context, pgx.Identifier, []string, pgx.CopyFromSource) (int64, error)
+}
+
+// New returns a Store on a pool that the caller owns and closes. The database has been
+// migrated by package schema.
+func New(pool *pgxpool.Pool) *Store {
+	return &Store{
+		conn: pool,
+		begin: func(ctx context.Context) (pgx.Tx, error) {
+			return pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+		},
+	}
+}
+
+// Open connects to the database of a URL or key=value string, as [pgxpool.ParseConfig]
+// reads it, and returns a Store that owns its pool: [Store.Close] closes it. It fails
+// when the database can't be reached. For pool settings that a URL can't express, make
+// the pool and use [New].
+func Open(ctx context.Context, url string) (*Store, error) {
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	st := New(pool)
+	st.owned = pool
+	return st, nil
+}
+
+// Close closes the pool that [Open] made, after its connections have come back. On a
+// Store from [New] it does nothing.
+func (s *Store) Close() {
+	if s.owned != nil {
+		s.owned.Close()
+	}
+}
+
+// Conn returns what the Store runs on, for the caller's own queries: inside
+// [Store.InTx] they are part of the transaction.
+func (s *Store) Conn() Conn { return s.conn }
+
+// Actor is who does an operation, and from where. The zero Actor is the system: it may
+// do what needs no role in a team, and is logged without a user.
+type Actor struct {
+	UserID db.UserID
+	IP     netip.Addr
+}
+
+// user is the actor as the log has it: none for the system.
+func (a Actor) user() *db.UserID {
+	if a.UserID == 0 {
+		return nil
+	}
+	return &a.UserID
+}
+
+// ip is the address as the log has it. Without its zone, which is of no use elsewhere
+// and may be too long for the column.
+func (a Actor) ip() *string { return ipText(a.IP) }
+
+func ipText(ip netip.Addr) *string {
+	if !ip.IsValid() {
+		return nil
+	}
+	s := ip.Unmap().WithZone("").String()
+	return &s
+}
+
+var queries = db.New()
