@@ -12,7 +12,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // Races are run, not argued: everybody starts at one barrier, each on a connection that
@@ -23,22 +22,15 @@ const (
 	rounds = 100 // of a race between two or three
 )
 
-// racers is a Store with a connection for each of a crowd.
-func racers(t *testing.T) *store.Store {
+// racers is a Store with n connections that are open. A test takes as many as race at
+// once: the pools of all tests that run, or wait for their subtests, share one server.
+func racers(t *testing.T, n int) *store.Store {
 	t.Helper()
-	config, err := pgxpool.ParseConfig(storetest.URL(t))
-	require.NoError(t, err)
-	config.MaxConns = crowd
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	conns := make([]*pgxpool.Conn, crowd)
-	for i := range conns {
-		conns[i], err = pool.Acquire(t.Context())
+	pool := configuredPool(t, func(config *pgxpool.Config) { config.MaxConns = int32(n) })
+	for range n {
+		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
-	}
-	for _, c := range conns {
-		c.Release()
+		defer conn.Release() // when all are open
 	}
 	return store.New(pool)
 }
@@ -113,7 +105,7 @@ func requireSound(t *testing.T, st *store.Store) {
 
 func TestRaces(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, crowd)
 	ctx := t.Context()
 
 	t.Run("50 sign-ups of one e-mail", func(t *testing.T) {

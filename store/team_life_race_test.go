@@ -28,7 +28,10 @@ import (
 // what each answered, who is in the team in which role, and how many rows the log has.
 // So a deadlock, or any other error that no doc names, fails it as well.
 
-const lifeRounds = 300 // of each race
+const (
+	lifeRounds = 300 // of each race
+	sideBySide = 24  // who race in subtests that run in parallel: eight races of three
+)
 
 // crew is what a round's team looks like: its people, by their number in the round.
 type crew struct {
@@ -137,7 +140,7 @@ var exits = []exit{
 // plain member stands by. Of two owners in every pairing, of three in every triple.
 func TestOwnersRaceToTheExits(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, sideBySide)
 	t.Run("races", func(t *testing.T) {
 		for i, a := range exits {
 			for _, b := range exits[i:] {
@@ -349,7 +352,7 @@ type outcome struct {
 
 func TestInvitationsAreRacedFor(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, sideBySide)
 	type way = func(openInvitation, context.Context) error
 	lift := func(r openInvitation, ctx context.Context) error { return r.limit(2)(ctx) }
 	lower := func(r openInvitation, ctx context.Context) error { return r.limit(1)(ctx) }
@@ -431,8 +434,8 @@ func TestInvitationsAreRacedFor(t *testing.T) {
 // Of 20 who would join a team with k free seats, by accepting and by signing up, k do.
 func TestSeatsAreRacedFor(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
 	const joiners = 20
+	st := racers(t, joiners)
 	hosts := slices.Concat(newCrews(t, st, lifeRounds, 1, 0)...)
 	members, strangers := newOpenInvitations(t, st, lifeRounds*joiners/2, true), newOpenInvitations(t, st, lifeRounds*joiners/2, false)
 	for i := range members {
@@ -458,7 +461,7 @@ func TestSeatsAreRacedFor(t *testing.T) {
 // invited once, by whom was told so, and the other one learns of it.
 func TestListsAreInvitedAtOnce(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, 2)
 	for _, owners := range newCrews(t, st, lifeRounds, 2, 0) {
 		invitees := make([]store.Invitee, 100)
 		for i := range invitees {
@@ -504,7 +507,7 @@ func TestListsAreInvitedAtOnce(t *testing.T) {
 // whichever is first, none is left that nobody may have sent.
 func TestListsAreInvitedByWhoIsGoing(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, 2)
 	for round, owners := range newCrews(t, st, lifeRounds, 2, 0) {
 		errs := race(
 			func() error {
@@ -528,7 +531,7 @@ func TestListsAreInvitedByWhoIsGoing(t *testing.T) {
 // another one ended.
 func TestChangesAreLoggedInAChain(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, 4)
 	const chain = `SELECT count(*) FROM activity_logs AS later WHERE team_id = $1 AND action = 'UPDATE_TEAM' AND metadata ? $2 AND NOT EXISTS (
 		SELECT FROM activity_logs AS earlier WHERE earlier.team_id = $1 AND earlier.metadata->$2->'to' = later.metadata->$2->'from')`
 	for _, owners := range newCrews(t, st, lifeRounds, 2, 0) {
@@ -548,7 +551,7 @@ func TestChangesAreLoggedInAChain(t *testing.T) {
 // Two users who take each other's e-mail at once: neither has given his up yet.
 func TestEmailsAreSwapped(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, 2)
 	for round, pair := range newCrews(t, st, lifeRounds, 2, 0) {
 		errs := race(crowdOf(2, func(i int) error {
 			_, err := st.UpdateAccount(t.Context(), store.UpdateAccount{Actor: pair[i].actor, Email: &pair[1-i].owner.Email})
@@ -563,7 +566,7 @@ func TestEmailsAreSwapped(t *testing.T) {
 // left of them is swept away from the other side.
 func TestInvitationsOfWhoHasLeft(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, 4)
 	t.Run("races", func(t *testing.T) {
 		for name, sweep := range map[string]func(h *house, invitees []store.Invitee) error{
 			"invited again": func(h *house, invitees []store.Invitee) error {
@@ -651,7 +654,7 @@ func TestInTxOnTwoTeamsInOppositeOrder(t *testing.T) {
 // are unique by, and each change logs a row that refers to the other.
 func TestAnEmailAndStripeIDsChange(t *testing.T) {
 	t.Parallel()
-	st := racers(t)
+	st := racers(t, 4)
 	for name, change := range map[string]func(h *house) error{
 		"LinkStripeCustomer": func(h *house) error {
 			return st.LinkStripeCustomer(h.t.Context(), store.LinkStripeCustomer{Actor: h.actor, TeamID: h.team.ID, CustomerID: fmt.Sprintf("cus_%d", serial.Add(1))})
@@ -722,7 +725,7 @@ func TestPurgeActivityBesideWriters(t *testing.T) {
 	if scale {
 		old = 1_000_000
 	}
-	st := racers(t)
+	st := racers(t, 2)
 	waitingAtMost := func(d time.Duration) *store.Store {
 		return store.New(configuredPool(t, func(config *pgxpool.Config) {
 			config.ConnConfig.RuntimeParams["lock_timeout"] = strconv.FormatInt(d.Milliseconds(), 10)

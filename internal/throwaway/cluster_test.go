@@ -39,7 +39,7 @@ func TestProviderLocal(t *testing.T) {
 	for setting, want := range map[string]string{
 		"TimeZone":                   zone(),
 		"listen_addresses":           "",
-		"max_connections":            "300",
+		"max_connections":            "1000",
 		"fsync":                      "off",
 		"synchronous_commit":         "off",
 		"full_page_writes":           "off",

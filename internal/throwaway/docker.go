@@ -89,7 +89,7 @@ func (h *containerHost) start(ctx context.Context, image, address string) (serve
 		}
 	}()
 	password := rand.Text()
-	command := []string{"postgres", "-c", "max_connections=300", "-c", "fsync=off", "-c", "synchronous_commit=off",
+	command := []string{"postgres", "-c", "max_connections=1000", "-c", "fsync=off", "-c", "synchronous_commit=off",
 		"-c", "full_page_writes=off", "-c", "autovacuum=off"}
 	c, err := postgres.Run(ctx, image,
 		postgres.WithPassword(password),

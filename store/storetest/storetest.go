@@ -52,7 +52,7 @@ import (
 )
 
 const (
-	// maxConns leaves room for 30 parallel tests on a server with 300 connections.
+	// maxConns leaves room for 100 parallel tests on a throwaway server, which takes 1,000 connections.
 	maxConns = 10
 
 	// cleanupTimeout bounds what happens after a test, which has no context any more.
