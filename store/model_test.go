@@ -621,7 +621,9 @@ var moves = []move{
 	}},
 	{"DeleteTeam", 3, false, aUser, func(d *draw) step {
 		team := d.team()
-		if paying := find(d.m.teams, func(t teamRow) bool { return t.Status != null && !t.Deleted }); paying != nil && !d.quarter() {
+		if paying := find(d.m.teams, func(t teamRow) bool {
+			return !t.Deleted && (t.Status == string(db.SubscriptionActive) || t.Status == string(db.SubscriptionPastDue))
+		}); paying != nil && !d.quarter() {
 			team = paying.ID
 		}
 		p := store.DeleteTeam{Actor: d.ownerOf(team), TeamID: team, Force: d.quarter()}
