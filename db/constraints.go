@@ -28,6 +28,10 @@ const (
 	InvitationsInvitedByFk     Constraint = "invitations_invited_by_users_id_fk"
 	InvitationsPendingUnique   Constraint = "invitations_team_id_lower_email_pending_unique"
 	InvitationsTokenHashUnique Constraint = "invitations_token_hash_unique"
+
+	SubscriptionsPkey      Constraint = "subscriptions_pkey"
+	SubscriptionsTeamIDFk  Constraint = "subscriptions_team_id_teams_id_fk"
+	SubscriptionEventsPkey Constraint = "subscription_events_pkey"
 )
 
 // Constraints lists all of the above.
@@ -37,4 +41,5 @@ var Constraints = []Constraint{
 	TeamMembersPkey, TeamMembersUserIDFk, TeamMembersTeamIDFk, TeamMembersTeamIDUserIDUnique,
 	ActivityLogsPkey, ActivityLogsTeamIDFk, ActivityLogsUserIDFk,
 	InvitationsPkey, InvitationsTeamIDFk, InvitationsInvitedByFk, InvitationsPendingUnique, InvitationsTokenHashUnique,
+	SubscriptionsPkey, SubscriptionsTeamIDFk, SubscriptionEventsPkey,
 }

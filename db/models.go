@@ -31,6 +31,32 @@ type Invitation struct {
 	ExpiresAt *time.Time       `json:"-"`
 }
 
+type Subscription struct {
+	ID                string             `json:"id"`
+	TeamID            TeamID             `json:"teamId"`
+	StripeCustomerID  string             `json:"stripeCustomerId"`
+	Status            SubscriptionStatus `json:"status"`
+	StripeProductID   *string            `json:"stripeProductId"`
+	StripePriceID     *string            `json:"stripePriceId"`
+	PlanName          *string            `json:"planName"`
+	Quantity          *int32             `json:"quantity"`
+	TrialEnd          *time.Time         `json:"trialEnd"`
+	CurrentPeriodEnd  *time.Time         `json:"currentPeriodEnd"`
+	CancelAt          *time.Time         `json:"cancelAt"`
+	CancelAtPeriodEnd bool               `json:"cancelAtPeriodEnd"`
+	CreatedAt         time.Time          `json:"createdAt"`
+	EventCreatedAt    time.Time          `json:"eventCreatedAt"`
+	EventID           *string            `json:"eventId"`
+	Standing          int16              `json:"-"`
+}
+
+type SubscriptionEvent struct {
+	ID         string    `json:"id"`
+	Type       string    `json:"type"`
+	CreatedAt  time.Time `json:"createdAt"`
+	ReceivedAt time.Time `json:"receivedAt"`
+}
+
 type Team struct {
 	ID                   TeamID              `json:"id"`
 	Name                 string              `json:"name"`

@@ -7,7 +7,175 @@ package db
 
 import (
 	"context"
+	"time"
 )
+
+const ApplySubscription = `-- name: ApplySubscription :one
+WITH team AS (
+    SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at
+    FROM teams
+    WHERE teams.id = coalesce(
+            (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.id = $2),
+            (SELECT linked.id FROM teams AS linked WHERE linked.stripe_customer_id = $3::text),
+            (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.stripe_customer_id = $3::text LIMIT 1)
+        )
+    FOR NO KEY UPDATE
+),
+event AS (
+    INSERT INTO subscription_events (id, type, created_at, received_at)
+    SELECT $4::text, $5::text, $6::timestamp, timezone('utc', now())
+    FROM team
+    WHERE NOT $1::boolean
+    ON CONFLICT (id) DO NOTHING
+    RETURNING subscription_events.id
+),
+written AS (
+    INSERT INTO subscriptions (id, team_id, stripe_customer_id, status, stripe_product_id, stripe_price_id, plan_name, quantity,
+        trial_end, current_period_end, cancel_at, cancel_at_period_end, created_at, event_created_at, event_id)
+    SELECT $2, team.id, $3::text, $7, $8, $9,
+        $10, $11, $12, $13, $14,
+        $15, $16, $6::timestamp, $4::text
+    FROM team
+    WHERE $1::boolean OR EXISTS (SELECT FROM event)
+    ON CONFLICT (id) DO UPDATE
+    SET status = excluded.status, stripe_product_id = excluded.stripe_product_id, stripe_price_id = excluded.stripe_price_id,
+        plan_name = excluded.plan_name, quantity = excluded.quantity, trial_end = excluded.trial_end,
+        current_period_end = excluded.current_period_end, cancel_at = excluded.cancel_at,
+        cancel_at_period_end = excluded.cancel_at_period_end, created_at = excluded.created_at,
+        event_created_at = excluded.event_created_at, event_id = excluded.event_id
+    WHERE CASE WHEN $1::boolean THEN excluded.event_created_at >= subscriptions.event_created_at
+        ELSE (excluded.standing = 0, excluded.event_created_at, excluded.standing,
+                coalesce(excluded.current_period_end, '-infinity'), coalesce(excluded.event_id, '') COLLATE "C")
+            > (subscriptions.standing = 0, subscriptions.event_created_at, subscriptions.standing,
+                coalesce(subscriptions.current_period_end, '-infinity'), coalesce(subscriptions.event_id, '') COLLATE "C")
+        END
+    RETURNING subscriptions.id, subscriptions.team_id, subscriptions.stripe_customer_id, subscriptions.status, subscriptions.stripe_product_id, subscriptions.stripe_price_id, subscriptions.plan_name, subscriptions.quantity, subscriptions.trial_end, subscriptions.current_period_end, subscriptions.cancel_at, subscriptions.cancel_at_period_end, subscriptions.created_at, subscriptions.event_created_at, subscriptions.event_id, subscriptions.standing
+),
+best AS (
+    -- The snapshot of this statement has the row as it was before.
+    SELECT one.id, one.stripe_product_id, one.plan_name, one.status, one.standing
+    FROM (
+        SELECT written.id, written.stripe_product_id, written.plan_name, written.status, written.standing, written.created_at
+        FROM written
+        UNION ALL
+        SELECT other.id, other.stripe_product_id, other.plan_name, other.status, other.standing, other.created_at
+        FROM subscriptions AS other JOIN written ON other.team_id = written.team_id AND other.id <> written.id
+    ) AS one
+    ORDER BY one.standing DESC, one.created_at DESC, one.id DESC
+    LIMIT 1
+),
+projection AS (
+    SELECT
+        CASE WHEN best.standing > 0 THEN best.id END AS subscription_id,
+        CASE WHEN best.standing > 0 THEN best.stripe_product_id END AS product_id,
+        CASE WHEN best.standing > 0 THEN best.plan_name END AS plan_name,
+        best.status
+    FROM best
+),
+updated AS (
+    UPDATE teams
+    SET stripe_subscription_id = projection.subscription_id,
+        stripe_product_id = projection.product_id,
+        plan_name = projection.plan_name,
+        subscription_status = projection.status,
+        updated_at = timezone('utc', now())
+    FROM team, projection
+    WHERE teams.id = team.id
+        AND (team.stripe_subscription_id, team.stripe_product_id, team.plan_name, team.subscription_status)
+            IS DISTINCT FROM (projection.subscription_id, projection.product_id, projection.plan_name, projection.status)
+    RETURNING teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at
+),
+logged AS (
+    INSERT INTO activity_logs (team_id, user_id, action, "timestamp", metadata)
+    SELECT updated.id, NULL, 'UPDATE_SUBSCRIPTION', updated.updated_at,
+        jsonb_build_object(
+            'from', jsonb_build_object('subscriptionId', team.stripe_subscription_id, 'productId', team.stripe_product_id,
+                'planName', team.plan_name, 'status', team.subscription_status),
+            'to', jsonb_build_object('subscriptionId', updated.stripe_subscription_id, 'productId', updated.stripe_product_id,
+                'planName', updated.plan_name, 'status', updated.subscription_status),
+            'eventId', $4::text
+        )
+    FROM team, updated
+),
+result AS (
+    SELECT updated.id, updated.name, updated.created_at, updated.updated_at, updated.stripe_customer_id, updated.stripe_subscription_id, updated.stripe_product_id, updated.plan_name, updated.subscription_status, updated.seat_limit, updated.deleted_at FROM updated
+    UNION ALL
+    SELECT team.id, team.name, team.created_at, team.updated_at, team.stripe_customer_id, team.stripe_subscription_id, team.stripe_product_id, team.plan_name, team.subscription_status, team.seat_limit, team.deleted_at FROM team WHERE NOT EXISTS (SELECT FROM updated)
+)
+SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at,
+    (NOT $1::boolean AND NOT EXISTS (SELECT FROM event))::boolean AS duplicate,
+    EXISTS (SELECT FROM written) AS applied
+FROM result AS teams
+`
+
+type ApplySubscriptionParams struct {
+	Fetched           bool               `json:"fetched"`
+	SubscriptionID    string             `json:"subscriptionId"`
+	StripeCustomerID  string             `json:"stripeCustomerId"`
+	EventID           *string            `json:"eventId"`
+	EventType         string             `json:"eventType"`
+	EventCreatedAt    time.Time          `json:"eventCreatedAt"`
+	Status            SubscriptionStatus `json:"status"`
+	StripeProductID   *string            `json:"stripeProductId"`
+	StripePriceID     *string            `json:"stripePriceId"`
+	PlanName          *string            `json:"planName"`
+	Quantity          *int32             `json:"quantity"`
+	TrialEnd          *time.Time         `json:"trialEnd"`
+	CurrentPeriodEnd  *time.Time         `json:"currentPeriodEnd"`
+	CancelAt          *time.Time         `json:"cancelAt"`
+	CancelAtPeriodEnd bool               `json:"cancelAtPeriodEnd"`
+	CreatedAt         time.Time          `json:"createdAt"`
+}
+
+type ApplySubscriptionRow struct {
+	Team      Team `json:"team"`
+	Duplicate bool `json:"duplicate"`
+	Applied   bool `json:"applied"`
+}
+
+// ApplySubscription runs after LockTeamOfCustomer. What a subscription's row says is of
+// the greatest event by this order, whatever the order in which they come: the end after
+// all else; then by Stripe's clock, in seconds; in one second by standing, by the end of
+// the paid period, and by id. A fetched snapshot gives way to a later event alone.
+// The team's columns are those of the subscription with the highest standing, of several
+// the newest. The end leaves the status, as in the TypeScript app.
+func (q *Queries) ApplySubscription(ctx context.Context, db DBTX, arg ApplySubscriptionParams) (ApplySubscriptionRow, error) {
+	row := db.QueryRow(ctx, ApplySubscription,
+		arg.Fetched,
+		arg.SubscriptionID,
+		arg.StripeCustomerID,
+		arg.EventID,
+		arg.EventType,
+		arg.EventCreatedAt,
+		arg.Status,
+		arg.StripeProductID,
+		arg.StripePriceID,
+		arg.PlanName,
+		arg.Quantity,
+		arg.TrialEnd,
+		arg.CurrentPeriodEnd,
+		arg.CancelAt,
+		arg.CancelAtPeriodEnd,
+		arg.CreatedAt,
+	)
+	var i ApplySubscriptionRow
+	err := row.Scan(
+		&i.Team.ID,
+		&i.Team.Name,
+		&i.Team.CreatedAt,
+		&i.Team.UpdatedAt,
+		&i.Team.StripeCustomerID,
+		&i.Team.StripeSubscriptionID,
+		&i.Team.StripeProductID,
+		&i.Team.PlanName,
+		&i.Team.SubscriptionStatus,
+		&i.Team.SeatLimit,
+		&i.Team.DeletedAt,
+		&i.Duplicate,
+		&i.Applied,
+	)
+	return i, err
+}
 
 const GetTeamByStripeCustomerID = `-- name: GetTeamByStripeCustomerID :one
 SELECT id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit, deleted_at
@@ -34,6 +202,20 @@ func (q *Queries) GetTeamByStripeCustomerID(ctx context.Context, db DBTX, stripe
 	return i, err
 }
 
+const HadTrial = `-- name: HadTrial :one
+SELECT EXISTS (
+    SELECT FROM subscriptions
+    WHERE subscriptions.team_id = $1 AND (subscriptions.trial_end IS NOT NULL OR subscriptions.status = 'trialing')
+) AS had_trial
+`
+
+func (q *Queries) HadTrial(ctx context.Context, db DBTX, teamID TeamID) (bool, error) {
+	row := db.QueryRow(ctx, HadTrial, teamID)
+	var had_trial bool
+	err := row.Scan(&had_trial)
+	return had_trial, err
+}
+
 const LinkStripeCustomer = `-- name: LinkStripeCustomer :one
 WITH actor AS (
     SELECT users.id FROM users WHERE users.id = $1 FOR KEY SHARE
@@ -45,11 +227,18 @@ team AS (
         AND ($3::boolean OR EXISTS (SELECT FROM actor))
     FOR NO KEY UPDATE
 ),
+elsewhere AS (
+    SELECT subscriptions.team_id
+    FROM subscriptions
+    WHERE subscriptions.stripe_customer_id = $4::text AND subscriptions.team_id <> $2
+    LIMIT 1
+),
 updated AS (
     UPDATE teams
     SET stripe_customer_id = $4::text, updated_at = timezone('utc', now())
     FROM team
     WHERE teams.id = team.id AND team.stripe_customer_id IS DISTINCT FROM $4::text
+        AND NOT EXISTS (SELECT FROM elsewhere)
     RETURNING teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at
 ),
 logged AS (
@@ -58,7 +247,7 @@ logged AS (
         jsonb_build_object('from', team.stripe_customer_id, 'to', updated.stripe_customer_id)
     FROM team, updated
 )
-SELECT team.id
+SELECT EXISTS (SELECT FROM elsewhere) AS taken
 FROM team
 `
 
@@ -70,8 +259,9 @@ type LinkStripeCustomerParams struct {
 	IPAddress        *string `json:"ipAddress"`
 }
 
-// LinkStripeCustomer writes nothing when the team has that customer already.
-func (q *Queries) LinkStripeCustomer(ctx context.Context, db DBTX, arg LinkStripeCustomerParams) (int32, error) {
+// LinkStripeCustomer writes nothing when the team has that customer already, or when
+// another team has subscriptions of it.
+func (q *Queries) LinkStripeCustomer(ctx context.Context, db DBTX, arg LinkStripeCustomerParams) (bool, error) {
 	row := db.QueryRow(ctx, LinkStripeCustomer,
 		arg.ActorID,
 		arg.TeamID,
@@ -79,9 +269,122 @@ func (q *Queries) LinkStripeCustomer(ctx context.Context, db DBTX, arg LinkStrip
 		arg.StripeCustomerID,
 		arg.IPAddress,
 	)
-	var id int32
-	err := row.Scan(&id)
-	return id, err
+	var taken bool
+	err := row.Scan(&taken)
+	return taken, err
+}
+
+const ListSubscriptions = `-- name: ListSubscriptions :many
+SELECT id, team_id, stripe_customer_id, status, stripe_product_id, stripe_price_id, plan_name, quantity, trial_end, current_period_end, cancel_at, cancel_at_period_end, created_at, event_created_at, event_id, standing
+FROM subscriptions
+WHERE subscriptions.team_id = $1
+ORDER BY subscriptions.standing DESC, subscriptions.created_at DESC, subscriptions.id DESC
+LIMIT (SELECT $2::integer)
+`
+
+type ListSubscriptionsParams struct {
+	TeamID    TeamID `json:"teamId"`
+	PageLimit int32  `json:"pageLimit"`
+}
+
+// ListSubscriptions reads a team's subscriptions, the one that its row shows first
+// (subscriptions_team_id_standing_created_at_id_idx).
+func (q *Queries) ListSubscriptions(ctx context.Context, db DBTX, arg ListSubscriptionsParams) ([]Subscription, error) {
+	rows, err := db.Query(ctx, ListSubscriptions, arg.TeamID, arg.PageLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Subscription{}
+	for rows.Next() {
+		var i Subscription
+		if err := rows.Scan(
+			&i.ID,
+			&i.TeamID,
+			&i.StripeCustomerID,
+			&i.Status,
+			&i.StripeProductID,
+			&i.StripePriceID,
+			&i.PlanName,
+			&i.Quantity,
+			&i.TrialEnd,
+			&i.CurrentPeriodEnd,
+			&i.CancelAt,
+			&i.CancelAtPeriodEnd,
+			&i.CreatedAt,
+			&i.EventCreatedAt,
+			&i.EventID,
+			&i.Standing,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const LockTeamOfCustomer = `-- name: LockTeamOfCustomer :exec
+SELECT teams.id
+FROM teams
+WHERE teams.id = coalesce(
+        (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.id = $1),
+        (SELECT linked.id FROM teams AS linked WHERE linked.stripe_customer_id = $2::text),
+        (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.stripe_customer_id = $2::text LIMIT 1)
+    )
+FOR NO KEY UPDATE
+`
+
+type LockTeamOfCustomerParams struct {
+	SubscriptionID   string `json:"subscriptionId"`
+	StripeCustomerID string `json:"stripeCustomerId"`
+}
+
+// LockTeamOfCustomer locks the team that a subscription's events are for: the one that it
+// is with already, else the customer's, else the one that the customer had. Deleted ones
+// too, whose subscriptions end at Stripe after them.
+func (q *Queries) LockTeamOfCustomer(ctx context.Context, db DBTX, arg LockTeamOfCustomerParams) error {
+	_, err := db.Exec(ctx, LockTeamOfCustomer, arg.SubscriptionID, arg.StripeCustomerID)
+	return err
+}
+
+const PurgeSubscriptionEvents = `-- name: PurgeSubscriptionEvents :one
+WITH removed AS (
+    DELETE FROM subscription_events
+    WHERE subscription_events.id = ANY (ARRAY(
+        SELECT oldest.id
+        FROM subscription_events AS oldest
+        WHERE oldest.received_at >= $1::timestamp AND oldest.received_at < $2::timestamp
+        ORDER BY oldest.received_at, oldest.id
+        LIMIT (SELECT $3::integer)
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING subscription_events.received_at
+)
+SELECT count(*) AS removed, coalesce(max(removed.received_at), $1::timestamp)::timestamp AS until
+FROM removed
+`
+
+type PurgeSubscriptionEventsParams struct {
+	Since     time.Time `json:"since"`
+	Before    time.Time `json:"before"`
+	BatchSize int32     `json:"batchSize"`
+}
+
+type PurgeSubscriptionEventsRow struct {
+	Removed int64     `json:"removed"`
+	Until   time.Time `json:"until"`
+}
+
+// PurgeSubscriptionEvents is PurgeActivity for the ids of events
+// (subscription_events_received_at_id_idx).
+func (q *Queries) PurgeSubscriptionEvents(ctx context.Context, db DBTX, arg PurgeSubscriptionEventsParams) (PurgeSubscriptionEventsRow, error) {
+	row := db.QueryRow(ctx, PurgeSubscriptionEvents, arg.Since, arg.Before, arg.BatchSize)
+	var i PurgeSubscriptionEventsRow
+	err := row.Scan(&i.Removed, &i.Until)
+	return i, err
 }
 
 const UpdateSubscription = `-- name: UpdateSubscription :one

@@ -251,25 +251,34 @@ func (s *Store) UserActivity(ctx context.Context, user db.UserID, page ActivityP
 //
 // Errors: [ErrInvalidInput].
 func (s *Store) PurgeActivity(ctx context.Context, before time.Time, batch int) (removed int64, err error) {
+	return purge(before, batch, func(since, before time.Time, batch int32) (int64, time.Time, error) {
+		row, err := queries.PurgeActivity(ctx, s.pipeline(), db.PurgeActivityParams{Since: since, Before: before, BatchSize: batch})
+		return row.Removed, row.Until, err
+	})
+}
+
+// purge removes rows from before a time, a batch after the other, each from where the
+// last one ended.
+func purge(before time.Time, batch int, remove func(since, before time.Time, batch int32) (removed int64, until time.Time, err error)) (removed int64, err error) {
 	if batch == 0 {
 		batch = 5000
 	}
 	if batch < 0 || batch > 100_000 {
 		return 0, &InvalidInputError{Field: "batch", Reason: "must be from 1 to 100000, or 0 for 5000"}
 	}
-	if before.Before(beforeAll.time) || before.After(afterAll.time) {
-		return 0, &InvalidInputError{Field: "before", Reason: "must be in the years 1 to 9999"}
+	var in input
+	in.time("before", before)
+	if in.err != nil {
+		return 0, in.err
 	}
 	since := beforeAll.time
 	for {
-		row, err := queries.PurgeActivity(ctx, s.pipeline(), db.PurgeActivityParams{
-			Since: since, Before: before.UTC(), BatchSize: int32(batch),
-		})
-		removed += row.Removed
-		if err != nil || row.Removed < int64(batch) {
+		n, until, err := remove(since, before.UTC(), int32(batch))
+		removed += n
+		if err != nil || n < int64(batch) {
 			return removed, err
 		}
-		since = row.Until
+		since = until
 	}
 }
 

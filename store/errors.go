@@ -71,6 +71,11 @@ var (
 	// ErrStripeIDTaken is returned when another team has the Stripe customer or
 	// subscription.
 	ErrStripeIDTaken = errors.New("the Stripe id belongs to another team")
+
+	// ErrUnknownCustomer is returned when no team has, or had, the Stripe customer of a
+	// subscription. A webhook answers it with 5xx: Stripe sends the event again, and by
+	// then the customer may be linked.
+	ErrUnknownCustomer = errors.New("no team has the Stripe customer")
 )
 
 // InvalidInputError says which argument is invalid, and why. It is [ErrInvalidInput].
@@ -125,6 +130,7 @@ var byConstraint = map[db.Constraint]error{
 	db.InvitationsPendingUnique:        ErrAlreadyInvited,
 	db.TeamMembersUserIDFk:             ErrNotFound,
 	db.TeamMembersTeamIDFk:             ErrNotFound,
+	db.SubscriptionsTeamIDFk:           ErrNotFound,
 	db.ActivityLogsTeamIDFk:            ErrNotFound,
 	db.ActivityLogsUserIDFk:            ErrNotFound,
 	db.InvitationsTeamIDFk:             ErrNotFound,

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rowhouse/rowhouse/db"
@@ -93,6 +94,14 @@ func (in *input) role(field string, r db.Role) {
 	if !r.Valid() {
 		in.refuse(field, "must be owner or member")
 	}
+}
+
+// time returns it in UTC, as the columns hold it.
+func (in *input) time(field string, t time.Time) *time.Time {
+	if t.Before(beforeAll.time) || t.After(afterAll.time) {
+		in.refuse(field, "must be in the years 1 to 9999")
+	}
+	return new(t.UTC())
 }
 
 // cutChars cuts s to its first n characters.
