@@ -21,6 +21,7 @@ var names = []string{
 	"00002_unique_rules.sql",
 	"00003_columns.sql",
 	"00004_indexes.sql",
+	"00005_subscriptions.sql",
 }
 
 // open returns a pool for url, changed by configure, until the test ends.

@@ -124,7 +124,7 @@ var sentinels = []error{
 	store.ErrNotFound, store.ErrForbidden, store.ErrConflict, store.ErrInvalidInput, store.ErrInvalidCursor,
 	store.ErrEmailTaken, store.ErrLastOwner, store.ErrAlreadyMember, store.ErrAlreadyInvited,
 	store.ErrInvitationNotPending, store.ErrInvitationExpired, store.ErrInvitationEmailMismatch,
-	store.ErrSeatLimit, store.ErrActiveSubscription, store.ErrStripeIDTaken,
+	store.ErrSeatLimit, store.ErrActiveSubscription, store.ErrStripeIDTaken, store.ErrUnknownCustomer,
 }
 
 // requireRefused: err is want and none of the others. An InvalidInputError is for the

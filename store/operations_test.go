@@ -28,9 +28,12 @@ const (
 	teamMembers  = "team_members"
 	invitations  = "invitations"
 	activityLogs = "activity_logs"
+
+	subscriptions      = "subscriptions"
+	subscriptionEvents = "subscription_events"
 )
 
-var tables = []string{users, teams, teamMembers, invitations, activityLogs}
+var tables = []string{users, teams, teamMembers, invitations, activityLogs, subscriptions, subscriptionEvents}
 
 // operations has every operation of the Store: TestOperationsAreAllListed sees to that.
 var operations = []operation{
@@ -320,6 +323,35 @@ var operations = []operation{
 			ProductID: "prod_1", PlanName: "Plus", Status: db.SubscriptionActive}
 		return func(st *store.Store) error { return st.UpdateSubscription(t.Context(), p) }
 	}},
+	{"ApplySubscription", []string{teams, subscriptions, subscriptionEvents, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+		e := newHouse(t, st).event(db.SubscriptionActive)
+		return func(st *store.Store) error { _, _, err := st.ApplySubscription(t.Context(), e); return err }
+	}},
+	{"ReconcileSubscription", []string{teams, subscriptions, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+		e := newHouse(t, st).event(db.SubscriptionActive)
+		p := store.ReconcileSubscription{Fetched: e.Created, Subscription: e.Subscription}
+		return func(st *store.Store) error { _, _, err := st.ReconcileSubscription(t.Context(), p); return err }
+	}},
+	{"Subscriptions", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+		team := newHouse(t, st).subscribed().ID
+		return func(st *store.Store) error { _, err := st.Subscriptions(t.Context(), team); return err }
+	}},
+	{"HadTrial", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+		team := newHouse(t, st).subscribed().ID
+		return func(st *store.Store) error { _, err := st.HadTrial(t.Context(), team); return err }
+	}},
+	{"Entitlement", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+		team := newHouse(t, st).subscribed().ID
+		return func(st *store.Store) error { _, err := st.Entitlement(t.Context(), team, time.Now()); return err }
+	}},
+	{"PurgeSubscriptionEvents", []string{subscriptionEvents}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+		newHouse(t, st).subscribed()
+		exec(t, st, "UPDATE subscription_events SET received_at = '2001-01-01'")
+		return func(st *store.Store) error {
+			_, err := st.PurgeSubscriptionEvents(t.Context(), time.Date(2002, 1, 1, 0, 0, 0, 0, time.UTC), 0)
+			return err
+		}
+	}},
 }
 
 // house is a team with its owner: what most tests start from.
@@ -367,6 +399,27 @@ func (h *house) linkCustomer() string {
 	customer := fmt.Sprintf("cus_%d", serial.Add(1))
 	require.NoError(h.t, h.st.LinkStripeCustomer(h.t.Context(), store.LinkStripeCustomer{TeamID: h.team.ID, CustomerID: customer}))
 	return customer
+}
+
+// event is a new one, of a new subscription of the team's new customer.
+func (h *house) event(status db.SubscriptionStatus) store.ApplySubscription {
+	n := serial.Add(1)
+	return store.ApplySubscription{
+		EventID: fmt.Sprintf("evt_%d", n), EventType: "customer.subscription.updated", Created: stripeEpoch,
+		Subscription: store.StripeSubscription{ID: fmt.Sprintf("sub_%d", n), CustomerID: h.linkCustomer(), Status: status,
+			ProductID: "prod_1", PriceID: "price_1", PlanName: "Plus", Quantity: 5, Created: stripeEpoch},
+	}
+}
+
+var stripeEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// subscribed applies a first event, and returns the team.
+func (h *house) subscribed() db.Team {
+	h.t.Helper()
+	outcome, team, err := h.st.ApplySubscription(h.t.Context(), h.event(db.SubscriptionActive))
+	require.NoError(h.t, err)
+	require.Equal(h.t, store.SubscriptionApplied, outcome)
+	return team
 }
 
 // log is what the team's log says, oldest first, as "ACTION by USER metadata".
