@@ -27,12 +27,18 @@ const (
 func racers(t *testing.T, n int) *store.Store {
 	t.Helper()
 	pool := configuredPool(t, func(config *pgxpool.Config) { config.MaxConns = int32(n) })
+	open(t, pool, n)
+	return store.New(pool)
+}
+
+// open opens n of a pool's connections.
+func open(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
 	for range n {
 		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
 		defer conn.Release() // when all are open
 	}
-	return store.New(pool)
 }
 
 // race starts all of them at once, and returns what each of them answered.
