@@ -66,6 +66,9 @@ func fill(t *testing.T, st *store.Store, n int) {
 	t.Helper()
 	for _, sql := range []string{
 		`INSERT INTO teams (name) SELECT 'team ' || i FROM generate_series(1, $1::int) AS i`,
+		`INSERT INTO subscriptions (id, team_id, stripe_customer_id, status, cancel_at_period_end, created_at, event_created_at)
+			SELECT 'sub_filler' || i, i, 'cus_filler' || i, 'active', false, '2026-01-01', '2026-01-01' FROM generate_series(1, $1::int) AS i`,
+		`INSERT INTO subscription_events (id, type, created_at, received_at) SELECT 'evt_filler' || i, 'type', '2026-01-01', '2026-01-01' FROM generate_series(1, $1::int) AS i`,
 		`INSERT INTO users (email, password_hash) SELECT 'filler' || i || '@example.com', 'hash' FROM generate_series(1, 2 * $1::int) AS i`,
 		`INSERT INTO team_members (user_id, team_id, role) SELECT i, 1 + i % $1::int, CASE WHEN i <= $1 THEN 'owner' ELSE 'member' END FROM generate_series((SELECT 1 + coalesce(max(user_id), 0) FROM team_members), 2 * $1::int) AS i`,
 		`INSERT INTO invitations (team_id, email, role, invited_by) SELECT i, 'guest' || i || '@example.com', 'member', i FROM generate_series(1, $1::int) AS i`,
