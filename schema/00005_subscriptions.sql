@@ -4,7 +4,7 @@
 -- a moment.
 
 -- +goose Up
-CREATE TABLE subscriptions (
+CREATE TABLE IF NOT EXISTS subscriptions (
     id text CONSTRAINT subscriptions_pkey PRIMARY KEY,   -- Stripe's, sub_…
     team_id integer NOT NULL CONSTRAINT subscriptions_team_id_teams_id_fk REFERENCES teams (id),
     stripe_customer_id text NOT NULL,                    -- who pays; the team may have another one by now
@@ -36,12 +36,12 @@ CREATE TABLE subscriptions (
 );
 
 -- A team's subscriptions, as its row is projected from them.
-CREATE INDEX subscriptions_team_id_standing_created_at_id_idx ON subscriptions (team_id, standing, created_at, id);
+CREATE INDEX IF NOT EXISTS subscriptions_team_id_standing_created_at_id_idx ON subscriptions (team_id, standing, created_at, id);
 
 -- Whose a customer is or was.
-CREATE INDEX subscriptions_stripe_customer_id_idx ON subscriptions (stripe_customer_id);
+CREATE INDEX IF NOT EXISTS subscriptions_stripe_customer_id_idx ON subscriptions (stripe_customer_id);
 
-CREATE TABLE subscription_events (
+CREATE TABLE IF NOT EXISTS subscription_events (
     id text CONSTRAINT subscription_events_pkey PRIMARY KEY, -- Stripe's, evt_…
     type text NOT NULL,
     created_at timestamp NOT NULL,                           -- by Stripe
@@ -49,8 +49,8 @@ CREATE TABLE subscription_events (
 );
 
 -- The oldest, which retention removes.
-CREATE INDEX subscription_events_received_at_id_idx ON subscription_events (received_at, id);
+CREATE INDEX IF NOT EXISTS subscription_events_received_at_id_idx ON subscription_events (received_at, id);
 
 -- +goose Down
-DROP TABLE subscription_events;
-DROP TABLE subscriptions;
+DROP TABLE IF EXISTS subscription_events;
+DROP TABLE IF EXISTS subscriptions;

@@ -71,6 +71,8 @@ func TestFailedRollbackSaysWhere(t *testing.T) {
 	pool := open(t, storetest.URL(t))
 	exec(t, pool, `DROP INDEX invitations_token_hash_unique; CREATE TABLE invitations_token_hash_unique ()`)
 	_, err := schema.Rollback(t.Context(), pool)
+	require.NoError(t, err)
+	_, err = schema.Rollback(t.Context(), pool)
 	var failed *schema.MigrationError
 	require.ErrorAs(t, err, &failed)
 	require.Greater(t, failed.Line, lineOf(t, failed.Name, "-- +goose Down"))
@@ -120,7 +122,7 @@ func TestStatus(t *testing.T) {
 	after := serverTime(t, pool)
 	status, err := schema.Status(t.Context(), pool)
 	require.NoError(t, err)
-	require.Len(t, status, 4)
+	require.Len(t, status, 5)
 	for _, m := range status[:3] {
 		require.True(t, m.Applied)
 		require.Equal(t, time.UTC, m.AppliedAt.Location())
@@ -128,7 +130,8 @@ func TestStatus(t *testing.T) {
 		require.False(t, m.AppliedAt.After(after), "%s is after %s", m.AppliedAt, after)
 	}
 	require.Equal(t, schema.MigrationStatus{Version: 4, Name: "00004_indexes.sql"}, status[3])
-	require.Equal(t, int64(4), schema.Latest())
+	require.Equal(t, schema.MigrationStatus{Version: 5, Name: "00005_subscriptions.sql"}, status[4])
+	require.Equal(t, int64(5), schema.Latest())
 }
 
 func serverTime(t *testing.T, pool *pgxpool.Pool) (now time.Time) {
@@ -150,10 +153,10 @@ func TestDatabaseOfANewerBuild(t *testing.T) {
 	require.Equal(t, int64(99), versionOf(t, pool))
 	status, err := schema.Status(t.Context(), pool)
 	require.NoError(t, err)
-	require.Len(t, status, 5)
-	require.Equal(t, int64(99), status[4].Version)
-	require.Empty(t, status[4].Name)
-	require.True(t, status[4].Applied)
+	require.Len(t, status, 6)
+	require.Equal(t, int64(99), status[5].Version)
+	require.Empty(t, status[5].Name)
+	require.True(t, status[5].Applied)
 	_, err = schema.Rollback(t.Context(), pool)
 	require.ErrorContains(t, err, "roll back with the build that applied it")
 	require.Equal(t, want, snapshot(t, pool, "public"))

@@ -78,7 +78,7 @@ func requireServerTimes(t *testing.T, st *store.Store) {
 			checked++
 		}
 	}
-	require.Equal(t, 10, checked, "columns: users 3, teams 3, members 1, log 1, invitations 2")
+	require.Equal(t, 11, checked, "columns: users 3, teams 3, members 1, log 1, invitations 2, events 1")
 	require.NotEmpty(t, column[int](t, st, "SELECT id FROM invitations WHERE expires_at = invited_at + interval '7 days'"))
 	require.NotEmpty(t, column[int](t, st, "SELECT id FROM users WHERE deleted_at IS NOT NULL"))
 }

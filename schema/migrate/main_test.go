@@ -57,15 +57,15 @@ func TestLifeOfADatabase(t *testing.T) {
 		stderr  string
 	}{
 		{"version", 0, `^0\n$`, ""},
-		{"status", 0, `^VERSION +NAME +APPLIED\n1 +00001_baseline.sql +pending\n2 +00002_unique_rules.sql +pending\n3 +00003_columns.sql +pending\n4 +00004_indexes.sql +pending\n$`, ""},
+		{"status", 0, `^VERSION +NAME +APPLIED\n1 +00001_baseline.sql +pending\n2 +00002_unique_rules.sql +pending\n3 +00003_columns.sql +pending\n4 +00004_indexes.sql +pending\n5 +00005_subscriptions.sql +pending\n$`, ""},
 		{"down", 1, `^$`, "migrate: no migration is applied: there is nothing to roll back\n"},
-		{"up", 0, `^applied 00001_baseline.sql in [0-9.]+m?s\napplied 00002_unique_rules.sql in [0-9.]+m?s\napplied 00003_columns.sql in [0-9.]+m?s\napplied 00004_indexes.sql in [0-9.]+m?s\n$`, ""},
-		{"up", 0, `^already at version 4\n$`, ""},
+		{"up", 0, `^applied 00001_baseline.sql in [0-9.]+m?s\napplied 00002_unique_rules.sql in [0-9.]+m?s\napplied 00003_columns.sql in [0-9.]+m?s\napplied 00004_indexes.sql in [0-9.]+m?s\napplied 00005_subscriptions.sql in [0-9.]+m?s\n$`, ""},
+		{"up", 0, `^already at version 5\n$`, ""},
+		{"version", 0, `^5\n$`, ""},
+		{"down", 0, `^rolled back 00005_subscriptions.sql in [0-9.]+m?s\n$`, ""},
 		{"version", 0, `^4\n$`, ""},
-		{"down", 0, `^rolled back 00004_indexes.sql in [0-9.]+m?s\n$`, ""},
-		{"version", 0, `^3\n$`, ""},
-		{"status", 0, `\n3 +00003_columns.sql +20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\n4 +00004_indexes.sql +pending\n$`, ""},
-		{"up", 0, `^applied 00004_indexes.sql in [0-9.]+m?s\n$`, ""},
+		{"status", 0, `\n4 +00004_indexes.sql +20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\n5 +00005_subscriptions.sql +pending\n$`, ""},
+		{"up", 0, `^applied 00005_subscriptions.sql in [0-9.]+m?s\n$`, ""},
 	} {
 		got := command(t, databaseURL, step.command)
 		require.Equal(t, step.status, got.status, "%s: %s", step.command, got.stderr)
@@ -88,13 +88,13 @@ func TestWhereTheURLComesFrom(t *testing.T) {
 		args []string
 		want string
 	}{
-		"environment":         {migrated, []string{"version"}, "4\n"},
-		"flag before":         {"", []string{"-database-url", migrated, "version"}, "4\n"},
-		"flag after":          {"", []string{"version", "-database-url", migrated}, "4\n"},
-		"two dashes, equals":  {"", []string{"version", "--database-url=" + migrated}, "4\n"},
+		"environment":         {migrated, []string{"version"}, "5\n"},
+		"flag before":         {"", []string{"-database-url", migrated, "version"}, "5\n"},
+		"flag after":          {"", []string{"version", "-database-url", migrated}, "5\n"},
+		"two dashes, equals":  {"", []string{"version", "--database-url=" + migrated}, "5\n"},
 		"the flag wins":       {migrated, []string{"version", "-database-url", empty}, "0\n"},
 		"the flag wins first": {migrated, []string{"-database-url", empty, "version"}, "0\n"},
-		"also over nonsense":  {"nonsense", []string{"version", "-database-url", migrated}, "4\n"},
+		"also over nonsense":  {"nonsense", []string{"version", "-database-url", migrated}, "5\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -229,8 +229,8 @@ func TestBinary(t *testing.T) {
 	}{
 		{"version", 0, "0\n", ""},
 		{"up", 0, "applied 00001_baseline.sql in ", ""},
-		{"up", 0, "already at version 4\n", ""},
-		{"version", 0, "4\n", ""},
+		{"up", 0, "already at version 5\n", ""},
+		{"version", 0, "5\n", ""},
 		{"sideways", exitUsage, "", "unknown command"},
 	} {
 		cmd, stdout, stderr := start(step.arg)
@@ -273,7 +273,7 @@ func TestBinary(t *testing.T) {
 		require.NoError(t, tx.Rollback(t.Context()))
 	}
 	require.Zero(t, command(t, databaseURL, "up").status)
-	require.Equal(t, "4\n", command(t, databaseURL, "version").stdout)
+	require.Equal(t, "5\n", command(t, databaseURL, "version").stdout)
 }
 
 // The connection's own errors are the command's, too.
