@@ -14,12 +14,12 @@ import (
 	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
-// Every primary key, unique rule and foreign key of the five tables, and nothing else.
+// Every primary key, unique rule and foreign key of the tables, and nothing else.
 func TestConstraintsAreTheDatabases(t *testing.T) {
 	t.Parallel()
 	rows, err := storetest.Pool(t).Query(t.Context(), `
 		WITH tables AS (
-			SELECT unnest(ARRAY['users', 'teams', 'team_members', 'activity_logs', 'invitations'])::regclass AS oid
+			SELECT unnest(ARRAY['users', 'teams', 'team_members', 'activity_logs', 'invitations', 'subscriptions', 'subscription_events'])::regclass AS oid
 		)
 		SELECT conname FROM pg_constraint WHERE contype IN ('p', 'u', 'f', 'x') AND conrelid IN (SELECT oid FROM tables)
 		UNION

@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,13 @@ var seedConstraints = []string{
 	"users: users_pkey primary key (id)",
 }
 
+// addedConstraints are those of our tables.
+var addedConstraints = []string{
+	"subscription_events: subscription_events_pkey primary key (id)",
+	"subscriptions: subscriptions_pkey primary key (id)",
+	"subscriptions: subscriptions_team_id_teams_id_fk foreign key (team_id) to teams (id) on delete no action on update no action",
+}
+
 // indexes are all indexes: the constraints' and ours.
 var indexes = []string{
 	"CREATE INDEX activity_logs_team_id_action_timestamp_id_idx ON activity_logs USING btree (team_id, action, \"timestamp\", id)",
@@ -105,6 +113,11 @@ var indexes = []string{
 	"CREATE INDEX invitations_invited_by_invited_at_id_idx ON invitations USING btree (invited_by, invited_at, id)",
 	"CREATE INDEX invitations_lower_email_pending_idx ON invitations USING btree (lower((email)::text), invited_at, id) WHERE ((status)::text = 'pending'::text)",
 	"CREATE INDEX invitations_team_id_invited_at_id_idx ON invitations USING btree (team_id, invited_at, id)",
+	"CREATE INDEX subscription_events_received_at_id_idx ON subscription_events USING btree (received_at, id)",
+	"CREATE INDEX subscriptions_stripe_customer_id_idx ON subscriptions USING btree (stripe_customer_id)",
+	"CREATE INDEX subscriptions_team_id_standing_created_at_id_idx ON subscriptions USING btree (team_id, standing, created_at, id)",
+	"CREATE UNIQUE INDEX subscription_events_pkey ON subscription_events USING btree (id)",
+	"CREATE UNIQUE INDEX subscriptions_pkey ON subscriptions USING btree (id)",
 	"CREATE INDEX team_members_team_id_joined_at_id_idx ON team_members USING btree (team_id, joined_at, id)",
 	"CREATE INDEX team_members_team_id_owner_idx ON team_members USING btree (team_id) WHERE ((role)::text = 'owner'::text)",
 	"CREATE INDEX team_members_user_id_joined_at_id_idx ON team_members USING btree (user_id, joined_at, id)",
@@ -129,6 +142,7 @@ func TestTables(t *testing.T) {
 	for table := range seedColumns {
 		want = append(want, table)
 	}
+	want = append(want, "subscriptions", "subscription_events") // ours
 	got := lines(t, pool, `
 		SELECT relname FROM pg_class
 		WHERE relnamespace = 'public'::regnamespace AND relkind NOT IN ('i', 'S') AND relname <> 'goose_db_version'`)
@@ -196,7 +210,7 @@ func TestConstraints(t *testing.T) {
 		) AS referenced
 		WHERE connamespace = 'public'::regnamespace AND conrelid <> 'goose_db_version'::regclass
 		ORDER BY 1`)
-	require.ElementsMatch(t, seedConstraints, got)
+	require.ElementsMatch(t, append(slices.Clone(seedConstraints), addedConstraints...), got)
 }
 
 func TestIndexes(t *testing.T) {

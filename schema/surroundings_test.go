@@ -86,7 +86,7 @@ func TestSearchPath(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, names, namesOf(results))
 	require.Equal(t, want, snapshot(t, public, "public"))
-	require.Equal(t, []string{"5"}, lines(t, public, `
+	require.Equal(t, []string{"7"}, lines(t, public, `
 		SELECT count(*)::text FROM pg_class
 		WHERE relnamespace = '"Tenant ""1"""'::regnamespace AND relkind = 'r' AND relname <> 'goose_db_version'`))
 	require.Equal(t,

@@ -252,7 +252,9 @@ func TestSubscriptionInput(t *testing.T) {
 		"Subscription.PlanName":   func(e *store.ApplySubscription) { e.Subscription.PlanName = "a\x00b" },
 		"Subscription.Quantity":   func(e *store.ApplySubscription) { e.Subscription.Quantity = 1 << 31 },
 		"Subscription.Created":    func(e *store.ApplySubscription) { e.Subscription.Created = time.Time{} },
-		"Subscription.TrialEnd":   func(e *store.ApplySubscription) { e.Subscription.TrialEnd = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"Subscription.TrialEnd": func(e *store.ApplySubscription) {
+			e.Subscription.TrialEnd = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+		},
 	} {
 		bad := e
 		change(&bad)
