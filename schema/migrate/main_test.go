@@ -243,7 +243,7 @@ func TestBinary(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // os.Process can't send an interrupt there
 	}
-	for range 3 {
+	for range 4 /* down to 00001 */ {
 		require.Zero(t, command(t, databaseURL, "down").status)
 	}
 	blocker := dial(t, databaseURL)
