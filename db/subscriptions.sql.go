@@ -14,16 +14,11 @@ const ApplySubscription = `-- name: ApplySubscription :one
 WITH team AS (
     SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at
     FROM teams
-    WHERE teams.id = coalesce(
-            (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.id = $2),
-            (SELECT linked.id FROM teams AS linked WHERE linked.stripe_customer_id = $3::text),
-            (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.stripe_customer_id = $3::text LIMIT 1)
-        )
-    FOR NO KEY UPDATE
+    WHERE teams.id = nullif(current_setting('rowhouse.locked_team', true), '')::integer
 ),
 event AS (
     INSERT INTO subscription_events (id, type, created_at, received_at)
-    SELECT $4::text, $5::text, $6::timestamp, timezone('utc', now())
+    SELECT $2::text, $3::text, $4::timestamp, timezone('utc', now())
     FROM team
     WHERE NOT $1::boolean
     ON CONFLICT (id) DO NOTHING
@@ -32,9 +27,9 @@ event AS (
 written AS (
     INSERT INTO subscriptions (id, team_id, stripe_customer_id, status, stripe_product_id, stripe_price_id, plan_name, quantity,
         trial_end, current_period_end, cancel_at, cancel_at_period_end, created_at, event_created_at, event_id)
-    SELECT $2, team.id, $3::text, $7, $8, $9,
+    SELECT $5, team.id, $6::text, $7, $8, $9,
         $10, $11, $12, $13, $14,
-        $15, $16, $6::timestamp, $4::text
+        $15, $16, $4::timestamp, $2::text
     FROM team
     WHERE $1::boolean OR EXISTS (SELECT FROM event)
     ON CONFLICT (id) DO UPDATE
@@ -43,11 +38,12 @@ written AS (
         current_period_end = excluded.current_period_end, cancel_at = excluded.cancel_at,
         cancel_at_period_end = excluded.cancel_at_period_end, created_at = excluded.created_at,
         event_created_at = excluded.event_created_at, event_id = excluded.event_id
-    WHERE CASE WHEN $1::boolean THEN excluded.event_created_at >= subscriptions.event_created_at
-        ELSE (excluded.standing = 0, excluded.event_created_at, excluded.standing,
-                coalesce(excluded.current_period_end, '-infinity'), coalesce(excluded.event_id, '') COLLATE "C")
-            > (subscriptions.standing = 0, subscriptions.event_created_at, subscriptions.standing,
-                coalesce(subscriptions.current_period_end, '-infinity'), coalesce(subscriptions.event_id, '') COLLATE "C")
+    WHERE subscriptions.team_id = excluded.team_id AND CASE
+        WHEN $1::boolean THEN excluded.event_created_at >= subscriptions.event_created_at
+        ELSE (excluded.standing = 0, excluded.event_created_at,
+                coalesce(excluded.current_period_end, '-infinity'), excluded.standing, coalesce(excluded.event_id, '') COLLATE "C")
+            > (subscriptions.standing = 0, subscriptions.event_created_at,
+                coalesce(subscriptions.current_period_end, '-infinity'), subscriptions.standing, coalesce(subscriptions.event_id, '') COLLATE "C")
         END
     RETURNING subscriptions.id, subscriptions.team_id, subscriptions.stripe_customer_id, subscriptions.status, subscriptions.stripe_product_id, subscriptions.stripe_price_id, subscriptions.plan_name, subscriptions.quantity, subscriptions.trial_end, subscriptions.current_period_end, subscriptions.cancel_at, subscriptions.cancel_at_period_end, subscriptions.created_at, subscriptions.event_created_at, subscriptions.event_id, subscriptions.standing
 ),
@@ -93,7 +89,7 @@ logged AS (
                 'planName', team.plan_name, 'status', team.subscription_status),
             'to', jsonb_build_object('subscriptionId', updated.stripe_subscription_id, 'productId', updated.stripe_product_id,
                 'planName', updated.plan_name, 'status', updated.subscription_status),
-            'eventId', $4::text
+            'eventId', $2::text
         )
     FROM team, updated
 ),
@@ -110,11 +106,11 @@ FROM result AS teams
 
 type ApplySubscriptionParams struct {
 	Fetched           bool               `json:"fetched"`
-	SubscriptionID    string             `json:"subscriptionId"`
-	StripeCustomerID  string             `json:"stripeCustomerId"`
 	EventID           *string            `json:"eventId"`
 	EventType         string             `json:"eventType"`
 	EventCreatedAt    time.Time          `json:"eventCreatedAt"`
+	SubscriptionID    string             `json:"subscriptionId"`
+	StripeCustomerID  string             `json:"stripeCustomerId"`
 	Status            SubscriptionStatus `json:"status"`
 	StripeProductID   *string            `json:"stripeProductId"`
 	StripePriceID     *string            `json:"stripePriceId"`
@@ -133,20 +129,24 @@ type ApplySubscriptionRow struct {
 	Applied   bool `json:"applied"`
 }
 
-// ApplySubscription runs after LockTeamOfCustomer. What a subscription's row says is of
-// the greatest event by this order, whatever the order in which they come: the end after
-// all else; then by Stripe's clock, in seconds; in one second by standing, by the end of
-// the paid period, and by id. A fetched snapshot gives way to a later event alone.
+// ApplySubscription runs after LockTeamOfCustomer, on the team that it locked. If it
+// looked for itself it could find a team that got the customer in between, unlocked, and
+// project its subscriptions without the one that another event is writing.
+//
+// What a subscription's row says is of the greatest event by this order, whatever the
+// order in which they come: the end after all else; then by Stripe's clock, in seconds; in
+// one second by the end of the paid period, by standing, and by id. A fetched snapshot
+// gives way to a later event alone.
 // The team's columns are those of the subscription with the highest standing, of several
 // the newest. The end leaves the status, as in the TypeScript app.
 func (q *Queries) ApplySubscription(ctx context.Context, db DBTX, arg ApplySubscriptionParams) (ApplySubscriptionRow, error) {
 	row := db.QueryRow(ctx, ApplySubscription,
 		arg.Fetched,
-		arg.SubscriptionID,
-		arg.StripeCustomerID,
 		arg.EventID,
 		arg.EventType,
 		arg.EventCreatedAt,
+		arg.SubscriptionID,
+		arg.StripeCustomerID,
 		arg.Status,
 		arg.StripeProductID,
 		arg.StripePriceID,
@@ -327,14 +327,17 @@ func (q *Queries) ListSubscriptions(ctx context.Context, db DBTX, arg ListSubscr
 }
 
 const LockTeamOfCustomer = `-- name: LockTeamOfCustomer :exec
-SELECT teams.id
-FROM teams
-WHERE teams.id = coalesce(
-        (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.id = $1),
-        (SELECT linked.id FROM teams AS linked WHERE linked.stripe_customer_id = $2::text),
-        (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.stripe_customer_id = $2::text LIMIT 1)
-    )
-FOR NO KEY UPDATE
+WITH team AS (
+    SELECT teams.id
+    FROM teams
+    WHERE teams.id = coalesce(
+            (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.id = $1),
+            (SELECT linked.id FROM teams AS linked WHERE linked.stripe_customer_id = $2::text),
+            (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.stripe_customer_id = $2::text LIMIT 1)
+        )
+    FOR NO KEY UPDATE
+)
+SELECT set_config('rowhouse.locked_team', coalesce((SELECT team.id::text FROM team), ''), true)
 `
 
 type LockTeamOfCustomerParams struct {
@@ -342,9 +345,10 @@ type LockTeamOfCustomerParams struct {
 	StripeCustomerID string `json:"stripeCustomerId"`
 }
 
-// LockTeamOfCustomer locks the team that a subscription's events are for: the one that it
-// is with already, else the customer's, else the one that the customer had. Deleted ones
-// too, whose subscriptions end at Stripe after them.
+// LockTeamOfCustomer locks the team that a subscription's events are for, and says which
+// to the ApplySubscription of the same transaction: the one that has the subscription
+// already, else the customer's, else the one that the customer had. Deleted ones too,
+// whose subscriptions end at Stripe after them.
 func (q *Queries) LockTeamOfCustomer(ctx context.Context, db DBTX, arg LockTeamOfCustomerParams) error {
 	_, err := db.Exec(ctx, LockTeamOfCustomer, arg.SubscriptionID, arg.StripeCustomerID)
 	return err

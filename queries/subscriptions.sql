@@ -83,27 +83,12 @@ SELECT EXISTS (SELECT FROM elsewhere) AS taken
 FROM team;
 
 -- name: LockTeamOfCustomer :exec
--- LockTeamOfCustomer locks the team that a subscription's events are for: the one that it
--- is with already, else the customer's, else the one that the customer had. Deleted ones
--- too, whose subscriptions end at Stripe after them.
-SELECT teams.id
-FROM teams
-WHERE teams.id = coalesce(
-        (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.id = @subscription_id),
-        (SELECT linked.id FROM teams AS linked WHERE linked.stripe_customer_id = @stripe_customer_id::text),
-        (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.stripe_customer_id = @stripe_customer_id::text LIMIT 1)
-    )
-FOR NO KEY UPDATE;
-
--- name: ApplySubscription :one
--- ApplySubscription runs after LockTeamOfCustomer. What a subscription's row says is of
--- the greatest event by this order, whatever the order in which they come: the end after
--- all else; then by Stripe's clock, in seconds; in one second by standing, by the end of
--- the paid period, and by id. A fetched snapshot gives way to a later event alone.
--- The team's columns are those of the subscription with the highest standing, of several
--- the newest. The end leaves the status, as in the TypeScript app.
+-- LockTeamOfCustomer locks the team that a subscription's events are for, and says which
+-- to the ApplySubscription of the same transaction: the one that has the subscription
+-- already, else the customer's, else the one that the customer had. Deleted ones too,
+-- whose subscriptions end at Stripe after them.
 WITH team AS (
-    SELECT teams.*
+    SELECT teams.id
     FROM teams
     WHERE teams.id = coalesce(
             (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.id = @subscription_id),
@@ -111,6 +96,24 @@ WITH team AS (
             (SELECT subscriptions.team_id FROM subscriptions WHERE subscriptions.stripe_customer_id = @stripe_customer_id::text LIMIT 1)
         )
     FOR NO KEY UPDATE
+)
+SELECT set_config('rowhouse.locked_team', coalesce((SELECT team.id::text FROM team), ''), true);
+
+-- name: ApplySubscription :one
+-- ApplySubscription runs after LockTeamOfCustomer, on the team that it locked. If it
+-- looked for itself it could find a team that got the customer in between, unlocked, and
+-- project its subscriptions without the one that another event is writing.
+--
+-- What a subscription's row says is of the greatest event by this order, whatever the
+-- order in which they come: the end after all else; then by Stripe's clock, in seconds; in
+-- one second by the end of the paid period, by standing, and by id. A fetched snapshot
+-- gives way to a later event alone.
+-- The team's columns are those of the subscription with the highest standing, of several
+-- the newest. The end leaves the status, as in the TypeScript app.
+WITH team AS (
+    SELECT teams.*
+    FROM teams
+    WHERE teams.id = nullif(current_setting('rowhouse.locked_team', true), '')::integer
 ),
 event AS (
     INSERT INTO subscription_events (id, type, created_at, received_at)
@@ -134,11 +137,12 @@ written AS (
         current_period_end = excluded.current_period_end, cancel_at = excluded.cancel_at,
         cancel_at_period_end = excluded.cancel_at_period_end, created_at = excluded.created_at,
         event_created_at = excluded.event_created_at, event_id = excluded.event_id
-    WHERE CASE WHEN @fetched::boolean THEN excluded.event_created_at >= subscriptions.event_created_at
-        ELSE (excluded.standing = 0, excluded.event_created_at, excluded.standing,
-                coalesce(excluded.current_period_end, '-infinity'), coalesce(excluded.event_id, '') COLLATE "C")
-            > (subscriptions.standing = 0, subscriptions.event_created_at, subscriptions.standing,
-                coalesce(subscriptions.current_period_end, '-infinity'), coalesce(subscriptions.event_id, '') COLLATE "C")
+    WHERE subscriptions.team_id = excluded.team_id AND CASE
+        WHEN @fetched::boolean THEN excluded.event_created_at >= subscriptions.event_created_at
+        ELSE (excluded.standing = 0, excluded.event_created_at,
+                coalesce(excluded.current_period_end, '-infinity'), excluded.standing, coalesce(excluded.event_id, '') COLLATE "C")
+            > (subscriptions.standing = 0, subscriptions.event_created_at,
+                coalesce(subscriptions.current_period_end, '-infinity'), subscriptions.standing, coalesce(subscriptions.event_id, '') COLLATE "C")
         END
     RETURNING subscriptions.*
 ),

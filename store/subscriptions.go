@@ -134,10 +134,9 @@ const (
 // state. So repeating it is always safe.
 //
 //   - An event is applied once, by its id.
-//   - Of two events the later one counts. Stripe stamps whole seconds; in one second an
-//     end comes last, and before it active, trialing, past_due, unpaid, paused,
-//     incomplete, in this order of preference; then the later end of the paid period,
-//     then the event's id decides.
+//   - Of two events the later one counts. Stripe stamps whole seconds; of one second an
+//     end counts, then the later end of the paid period, then active, trialing, past_due,
+//     unpaid, paused, incomplete, in this order of preference, then the greater event id.
 //   - Nothing leads out of canceled and incomplete_expired.
 //   - The team's columns, which the TypeScript app reads, show the team's best
 //     subscription: by the same preference, of several the newest. When all have ended

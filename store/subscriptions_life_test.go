@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/db"
@@ -15,15 +17,19 @@ import (
 	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
-// life is what Stripe tells of a subscription from its trial to its end, and of the one
-// that the team bought the day before the end. Two of its events are of one second.
+// life is what Stripe tells of a team: a subscription from its trial to its end; the one
+// that replaces it, bought the day before; a third, newer one that was never paid; and an
+// add-on, older than the second. Where several events are of one second, their ids are in
+// another order than they happened.
 func (h *house) life() []store.ApplySubscription {
-	first, second := h.event(db.SubscriptionTrialing), h.event(db.SubscriptionIncomplete)
-	second.Subscription.CustomerID = first.Subscription.CustomerID
-	exec(h.t, h.st, "UPDATE teams SET stripe_customer_id = $2 WHERE id = $1", h.team.ID, first.Subscription.CustomerID)
+	first, second, third, addOn := h.event(db.SubscriptionTrialing), h.event(db.SubscriptionIncomplete), h.event(db.SubscriptionIncomplete), h.event(db.SubscriptionActive)
+	customer := h.linkCustomer()
+	for i, e := range []*store.ApplySubscription{&first, &second, &third, &addOn} {
+		e.Subscription.ID, e.Subscription.CustomerID = fmt.Sprintf("%s_%d", customer, i+1), customer
+	}
 	var events []store.ApplySubscription
-	then := func(e *store.ApplySubscription, after time.Duration, change func(*store.StripeSubscription)) {
-		e.EventID = newEmail() // any new text
+	then := func(e *store.ApplySubscription, after time.Duration, id int, change func(*store.StripeSubscription)) {
+		e.EventID = fmt.Sprintf("%s_%02d", customer, id)
 		e.Created = e.Created.Add(after)
 		change(&e.Subscription)
 		events = append(events, *e)
@@ -32,22 +38,40 @@ func (h *house) life() []store.ApplySubscription {
 		return func(s *store.StripeSubscription) { s.Status = status }
 	}
 	const day = 24 * time.Hour
-	then(&first, 0, func(s *store.StripeSubscription) {
+	then(&first, 0, 90, func(s *store.StripeSubscription) {
 		s.TrialEnd = stripeEpoch.Add(14 * day)
 		s.CurrentPeriodEnd = s.TrialEnd
 	})
-	then(&first, 14*day, func(s *store.StripeSubscription) {
+	then(&first, 14*day, 80, func(s *store.StripeSubscription) {
 		s.Status, s.CurrentPeriodEnd = db.SubscriptionActive, s.CurrentPeriodEnd.Add(30*day)
 	})
-	then(&first, 30*day, is(db.SubscriptionPastDue))
-	then(&first, day, is(db.SubscriptionActive))
-	then(&first, day, func(s *store.StripeSubscription) { s.ProductID, s.PriceID, s.PlanName = "prod_2", "price_2", "" })
-	then(&first, day, func(s *store.StripeSubscription) { s.CancelAtPeriodEnd = true })
-	then(&first, 27*day, is(db.SubscriptionCanceled))
+	then(&first, 30*day, 70, is(db.SubscriptionPastDue))
+	then(&first, day, 60, is(db.SubscriptionActive))
+	then(&first, day, 50, func(s *store.StripeSubscription) { s.ProductID, s.PriceID, s.PlanName = "prod_2", "price_2", "" })
+	then(&first, day, 40, func(s *store.StripeSubscription) { s.CancelAtPeriodEnd = true })
+	then(&first, 27*day, 39, func(s *store.StripeSubscription) { s.Quantity = 6 })
+	then(&first, 0, 38, is(db.SubscriptionCanceled))
+
 	second.Created = first.Created.Add(-day)
 	second.Subscription.Created = second.Created
-	then(&second, 0, func(s *store.StripeSubscription) {})
-	then(&second, 0, func(s *store.StripeSubscription) { s.Status, s.Quantity = db.SubscriptionActive, 9 })
+	then(&second, 0, 20, func(*store.StripeSubscription) {})
+	then(&second, 0, 19, func(s *store.StripeSubscription) {
+		s.Status, s.CurrentPeriodEnd = db.SubscriptionActive, second.Created.Add(30*day)
+	})
+	// It is renewed, while its quantity and then its plan are changed.
+	then(&second, 30*day, 17, func(s *store.StripeSubscription) { s.Quantity = 9 })
+	then(&second, 0, 18, func(s *store.StripeSubscription) {
+		s.Status, s.CurrentPeriodEnd = db.SubscriptionPastDue, s.CurrentPeriodEnd.Add(30*day)
+	})
+	then(&second, 0, 15, is(db.SubscriptionActive))
+	then(&second, 0, 16, func(s *store.StripeSubscription) { s.PlanName = "Pro" })
+
+	third.Created = second.Created.Add(-day)
+	third.Subscription.Created = third.Created
+	then(&third, 0, 10, func(*store.StripeSubscription) {})
+	then(&third, day, 11, is(db.SubscriptionIncompleteExpired))
+
+	then(&addOn, 10*day, 30, func(s *store.StripeSubscription) { s.PlanName = "Add-on" })
 	return events
 }
 
@@ -75,7 +99,9 @@ func TestSubscriptionEventsInAnyOrder(t *testing.T) {
 		require.Equal(t, store.SubscriptionApplied, deliver(e))
 	}
 	want := h.subscriptionState()
-	require.Contains(t, want[0], events[8].Subscription.ID+" prod_1 Plus active")
+	require.Contains(t, want, events[8].Subscription.ID+" prod_1 Pro active", "the team shows the second")
+	require.Equal(t, []string{"canceled", "active", "incomplete_expired", "active"},
+		column[string](t, st, "SELECT status FROM subscriptions WHERE team_id = $1 ORDER BY id", h.team.ID))
 
 	different, wrong := 0, 0
 	for range orders {
@@ -208,6 +234,27 @@ func TestASubscriptionOfACustomerWhoIsLinkedLater(t *testing.T) {
 	require.Nil(t, team.StripeSubscriptionID)
 	require.Nil(t, team.PlanName)
 	require.Equal(t, new(db.SubscriptionCanceled), team.SubscriptionStatus)
+}
+
+// The customer is linked after an event's lock found no team. The event must not find it
+// either: without the lock it would project what it can't see.
+func TestAnEventWhoseLockFoundNoTeam(t *testing.T) {
+	t.Parallel()
+	st := storetest.New(t)
+	h := newHouse(t, st)
+	require.ErrorIs(t, st.InTx(t.Context(), func(tx *store.Store) error {
+		if err := db.New().LockTeamOfCustomer(t.Context(), tx.Conn(), db.LockTeamOfCustomerParams{SubscriptionID: "sub_gap", StripeCustomerID: "cus_gap"}); err != nil {
+			return err
+		}
+		err := st.LinkStripeCustomer(t.Context(), store.LinkStripeCustomer{TeamID: h.team.ID, CustomerID: "cus_gap"})
+		require.NoError(t, err)
+		_, err = db.New().ApplySubscription(t.Context(), tx.Conn(), db.ApplySubscriptionParams{
+			SubscriptionID: "sub_gap", StripeCustomerID: "cus_gap", Status: db.SubscriptionActive,
+			EventID: new("evt_gap"), EventType: "customer.subscription.created", CreatedAt: stripeEpoch, EventCreatedAt: stripeEpoch,
+		})
+		return err
+	}), pgx.ErrNoRows)
+	require.Empty(t, column[string](t, st, "SELECT id FROM subscription_events"))
 }
 
 // What UpdateSubscription writes lasts until the next event that is applied.
