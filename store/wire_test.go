@@ -8,10 +8,12 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
 	"github.com/rowhouse/rowhouse/store/storetest"
 )
@@ -86,6 +88,32 @@ func TestARefusalIsTwoRoundTripsAtMost(t *testing.T) {
 		before := wire.roundTrips.Load()
 		require.Error(t, refused(), name)
 		require.LessOrEqual(t, wire.roundTrips.Load()-before, int64(2), name)
+	}
+}
+
+// An event costs one round trip whatever becomes of it.
+func TestEachOutcomeOfAnEventIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	wire := new(wire)
+	h := newHouse(t, store.New(wire.pool(t, storetest.URL(t))))
+	e := h.event(db.SubscriptionActive)
+	again := e // by its own event's id, and a second earlier
+	again.EventID, again.Created = e.EventID+"_earlier", e.Created.Add(-time.Second)
+	for range 2 { // the second time the statements are prepared
+		for _, delivery := range []struct {
+			event store.ApplySubscription
+			want  store.SubscriptionOutcome
+		}{{e, store.SubscriptionApplied}, {e, store.SubscriptionDuplicate}, {again, store.SubscriptionStale}} {
+			before := wire.roundTrips.Load()
+			outcome, _ := h.apply(delivery.event)
+			trips := wire.roundTrips.Load() - before
+			require.Equal(t, delivery.want, outcome)
+			if e.Created.After(stripeEpoch) {
+				require.EqualValues(t, 1, trips, "round trips of what is %s", outcome)
+			}
+		}
+		e.EventID, e.Created = e.EventID+"_next", e.Created.Add(time.Hour)
+		again.EventID += "_next"
 	}
 }
 
