@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -187,65 +186,4 @@ func TestAdoptionAddsMissingConstraints(t *testing.T) {
 		ALTER TABLE invitations DROP CONSTRAINT invitations_invited_by_users_id_fk`)
 	migrate(t, app)
 	require.Equal(t, snapshot(t, open(t, storetest.URL(t)), "public"), snapshot(t, app, "public"))
-}
-
-func TestDirtStopsTheMigration(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		dirt, says string
-		// repairs are the ways out that the hint offers.
-		repairs []string
-	}{
-		"users": {
-			dirt:    `INSERT INTO users (email, password_hash) VALUES ('aDA@example.com', 'x')`,
-			says:    "live users 1, 6 have one e-mail",
-			repairs: []string{`UPDATE users SET email = 'ada2@example.com' WHERE id = 6`, `UPDATE users SET deleted_at = now() WHERE id = 6`},
-		},
-		"members": {
-			dirt:    `INSERT INTO team_members (user_id, team_id, role) VALUES (2, 1, 'owner'), (2, 1, 'member')`,
-			says:    "team_members 2, 5, 6 are one user in team 1",
-			repairs: []string{`DELETE FROM team_members WHERE id IN (2, 6)`},
-		},
-		"invitations": {
-			dirt:    `INSERT INTO invitations (team_id, email, role, invited_by) VALUES (1, 'ZOE@example.com', 'owner', 1)`,
-			says:    "pending invitations 1, 7 are for one e-mail in team 1",
-			repairs: []string{`UPDATE invitations SET status = 'canceled' WHERE id = 1`},
-		},
-		"all at once": {
-			dirt: `INSERT INTO users (email, password_hash) VALUES ('aDA@example.com', 'x'), ('BöB@example.com', 'x');
-				INSERT INTO team_members (user_id, team_id, role) VALUES (1, 2, 'owner')`,
-			says:    "live users 1, 6 have one e-mail; live users 2, 7 have one e-mail; team_members 3, 5 are one user in team 2",
-			repairs: []string{`UPDATE users SET deleted_at = now() WHERE id IN (6, 7); DELETE FROM team_members WHERE id = 5`},
-		},
-	} {
-		for i, repair := range test.repairs {
-			t.Run(fmt.Sprint(name, i), func(t *testing.T) {
-				t.Parallel()
-				app := openApp(t, drizzlePlain)
-				exec(t, app, test.dirt)
-				rows, catalog := seedRows(t, app), snapshot(t, app, "public")
-
-				for range 2 { // It stands as firm the second time.
-					_, err := schema.Migrate(t.Context(), app)
-					var failed *schema.MigrationError
-					require.ErrorAs(t, err, &failed)
-					require.Equal(t, int64(2), failed.Version)
-					require.Equal(t, "00002_unique_rules.sql", failed.Name)
-					var pgErr *pgconn.PgError
-					require.ErrorAs(t, err, &pgErr)
-					require.Equal(t, "23505", pgErr.Code)
-					require.ErrorContains(t, err, test.says)
-					require.ErrorContains(t, err, "hint: Keep one row of each group: ")
-					require.ErrorContains(t, err, "repair that and migrate again")
-					require.Equal(t, int64(1), versionOf(t, app))
-					require.ElementsMatch(t, rows, seedRows(t, app))
-					require.Equal(t, catalog, snapshot(t, app, "public"))
-				}
-
-				exec(t, app, repair)
-				migrate(t, app)
-				require.Equal(t, schema.Latest(), versionOf(t, app))
-			})
-		}
-	}
 }

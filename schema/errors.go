@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -22,6 +20,7 @@ type MigrationError struct {
 	Err  error
 
 	rollback bool
+	tries    int // that got no lock
 }
 
 // Error says which migration failed and where, what the server said about it
@@ -39,6 +38,9 @@ func (e *MigrationError) Error() string {
 		if errors.Is(e.Err, end) {
 			return fmt.Sprintf("%s was stopped%s: %v; %s again to finish it", what, at, end, again)
 		}
+	}
+	if e.tries > 0 {
+		return fmt.Sprintf("%s failed%s: %s, in %d tries; see in pg_locks and pg_stat_activity who holds it, or allow more time, and %s again", what, at, explain(e.Err), e.tries, again)
 	}
 	return fmt.Sprintf("%s failed%s: %s; repair that and %s again", what, at, explain(e.Err), again)
 }
@@ -61,24 +63,4 @@ func explain(err error) string {
 		text += "; hint: " + pgErr.Hint
 	}
 	return text
-}
-
-// lineOf returns the line of the named file at which the statement begins, 0
-// when it isn't in there. Goose sends a statement as it stands in the file.
-func lineOf(name, statement string, rollback bool) int {
-	content, err := fs.ReadFile(Files, name)
-	if err != nil || statement == "" {
-		return 0
-	}
-	text := string(content)
-	// The way down may repeat a statement of the way up.
-	from := 0
-	if rollback {
-		from = max(0, strings.Index(text, "-- +goose Down"))
-	}
-	at := strings.Index(text[from:], statement)
-	if at < 0 {
-		return 0
-	}
-	return 1 + strings.Count(text[:from+at], "\n")
 }

@@ -43,7 +43,8 @@ func TestEveryMigrationMayRunTwice(t *testing.T) {
 func TestFailureSaysWhereAndWhatNext(t *testing.T) {
 	t.Parallel()
 	pool := open(t, storetest.EmptyURL(t))
-	exec(t, pool, `CREATE TABLE invitations_token_hash_unique ()`)
+	const statement = "CREATE UNIQUE INDEX CONCURRENTLY invitations_token_hash_unique"
+	repair := failAt(t, pool, statement)
 	results, err := schema.Migrate(t.Context(), pool)
 	require.Equal(t, names[:3], namesOf(results), "what went well is told beside the error")
 	require.Equal(t, int64(3), versionOf(t, pool))
@@ -51,34 +52,32 @@ func TestFailureSaysWhereAndWhatNext(t *testing.T) {
 	require.ErrorAs(t, err, &failed)
 	require.Equal(t, int64(4), failed.Version)
 	require.Equal(t, "00004_indexes.sql", failed.Name)
-	require.Equal(t, lineOf(t, failed.Name, "DROP INDEX CONCURRENTLY IF EXISTS invitations_token_hash_unique"), failed.Line)
+	require.Equal(t, lineOf(t, failed.Name, statement), failed.Line)
 	var pgErr *pgconn.PgError
 	require.ErrorAs(t, err, &pgErr)
-	require.Equal(t, "42809", pgErr.Code)
-	require.NotEmpty(t, pgErr.Hint)
-	require.EqualError(t, err, fmt.Sprintf("migration 00004_indexes.sql failed at line %d: %s (SQLSTATE 42809); hint: %s; repair that and migrate again",
-		failed.Line, pgErr.Message, pgErr.Hint))
+	require.EqualError(t, err, fmt.Sprintf("migration 00004_indexes.sql failed at line %d: refused (SQLSTATE RH001); detail: by the test; hint: let it go; repair that and migrate again", failed.Line))
 
-	exec(t, pool, `DROP TABLE invitations_token_hash_unique`)
+	repair()
 	results, err = schema.Migrate(t.Context(), pool)
 	require.NoError(t, err)
 	require.Equal(t, names[3:], namesOf(results))
+	require.Equal(t, freshSnapshot(t), snapshot(t, pool, "public"))
 }
 
 // The way down repeats statements of the way up, and it is its line that counts.
 func TestFailedRollbackSaysWhere(t *testing.T) {
 	t.Parallel()
 	pool := open(t, storetest.URL(t))
-	exec(t, pool, `DROP INDEX invitations_token_hash_unique; CREATE TABLE invitations_token_hash_unique ()`)
 	_, err := schema.Rollback(t.Context(), pool)
 	require.NoError(t, err)
+	repair := failAt(t, pool, "DROP INDEX CONCURRENTLY IF EXISTS team_members_team_id_owner_idx")
 	_, err = schema.Rollback(t.Context(), pool)
 	var failed *schema.MigrationError
 	require.ErrorAs(t, err, &failed)
 	require.Greater(t, failed.Line, lineOf(t, failed.Name, "-- +goose Down"))
 	require.ErrorContains(t, err, "rollback of migration 00004_indexes.sql failed at line ")
 
-	exec(t, pool, `DROP TABLE invitations_token_hash_unique`)
+	repair()
 	result, err := schema.Rollback(t.Context(), pool)
 	require.NoError(t, err)
 	require.Equal(t, int64(4), result.Version)

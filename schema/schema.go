@@ -92,8 +92,8 @@ type MigrationStatus struct {
 // errors say that the database can't be reached, that the connection's
 // search_path names no schema, that this build lacks a migration between two
 // that the database has, or that ctx ended while another process migrated.
-func Migrate(ctx context.Context, pool *pgxpool.Pool) ([]Result, error) {
-	s, err := open(ctx, pool)
+func Migrate(ctx context.Context, pool *pgxpool.Pool, with ...Option) ([]Result, error) {
+	s, err := open(ctx, pool, with...)
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +104,16 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(merge(known(), applied), func(m MigrationStatus) bool { return !m.Applied }) {
+	todo := pending(applied)
+	if len(todo) == 0 {
 		return nil, nil
+	}
+	problems, err := s.check(ctx, todo)
+	if err != nil {
+		return nil, err
+	}
+	if len(problems) > 0 {
+		return nil, &ProblemError{Problems: problems}
 	}
 	return s.up(ctx)
 }
@@ -120,22 +128,78 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) ([]Result, error) {
 // a [*MigrationError] when the rollback fails, and another error when the
 // latest migration is one that this build does not know, or the database can't
 // be reached.
-func Rollback(ctx context.Context, pool *pgxpool.Pool) (Result, error) {
-	s, err := open(ctx, pool)
+func Rollback(ctx context.Context, pool *pgxpool.Pool, with ...Option) (Result, error) {
+	s, err := openMigrated(ctx, pool, with...)
 	if err != nil {
 		return Result{}, err
 	}
 	defer s.close()
+	return s.down(ctx)
+}
 
-	// Goose would create its table in a database that has none.
-	applied, err := s.applied(ctx)
+// RollbackTo rolls back every migration above a version, the latest first, and returns
+// those that it rolled back: none when the database is at that version, or below it. 0
+// rolls all of them back. Otherwise it is as [Rollback]; what it rolled back before an
+// error is returned beside that, and stays so.
+func RollbackTo(ctx context.Context, pool *pgxpool.Pool, version int64, with ...Option) ([]Result, error) {
+	if version < 0 {
+		return nil, fmt.Errorf("there is no version %d: the lowest is 0, without any migration", version)
+	}
+	s, err := openMigrated(ctx, pool, with...)
+	if errors.Is(err, ErrNothingToRollBack) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return s.downTo(ctx, version)
+}
+
+// Redo rolls the latest migration back and applies it again, and returns it. It is for
+// the development of a migration, on a throwaway database: with a row in any of the
+// tables it refuses, and changes nothing.
+//
+// Its errors are those of [Rollback] and of [Migrate].
+func Redo(ctx context.Context, pool *pgxpool.Pool, with ...Option) (Result, error) {
+	s, err := openMigrated(ctx, pool, with...)
 	if err != nil {
 		return Result{}, err
 	}
-	if len(applied) == 0 {
-		return Result{}, ErrNothingToRollBack
+	defer s.close()
+	table, err := s.tableWithRows(ctx)
+	if err != nil {
+		return Result{}, err
 	}
-	return s.down(ctx)
+	if table != "" {
+		return Result{}, fmt.Errorf("%s has rows: redo drops what a migration made, and is for a throwaway database without any", table)
+	}
+	if _, err := s.down(ctx); err != nil {
+		return Result{}, err
+	}
+	done, err := s.up(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	return done[0], nil
+}
+
+// openMigrated opens a session on a database that has a migration, else it returns
+// ErrNothingToRollBack: goose would create its table in a database that has none.
+func openMigrated(ctx context.Context, pool *pgxpool.Pool, with ...Option) (*session, error) {
+	s, err := open(ctx, pool, with...)
+	if err != nil {
+		return nil, err
+	}
+	applied, err := s.applied(ctx)
+	if err == nil && len(applied) == 0 {
+		err = ErrNothingToRollBack
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // Status returns every migration by ascending version, the pending ones and
@@ -194,6 +258,11 @@ func known() []MigrationStatus {
 	}
 	slices.SortFunc(all, byVersion)
 	return all
+}
+
+// pending lists the known migrations that are not among the applied ones.
+func pending(applied []MigrationStatus) []MigrationStatus {
+	return slices.DeleteFunc(merge(known(), applied), func(m MigrationStatus) bool { return m.Applied })
 }
 
 // merge returns the known migrations with the state of the applied ones, and

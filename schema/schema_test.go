@@ -93,6 +93,20 @@ func exec(t *testing.T, pool *pgxpool.Pool, sql string) {
 	require.NoError(t, err)
 }
 
+// failAt makes the server refuse a migration's statement that begins with the text, until
+// the returned function is called.
+func failAt(t *testing.T, pool *pgxpool.Pool, statement string) (repair func()) {
+	t.Helper()
+	exec(t, pool, `CREATE FUNCTION fail_at() RETURNS event_trigger LANGUAGE plpgsql AS $body$
+		BEGIN
+			IF starts_with(current_query(), '`+statement+`') THEN
+				RAISE EXCEPTION USING ERRCODE = 'RH001', MESSAGE = 'refused', DETAIL = 'by the test', HINT = 'let it go';
+			END IF;
+		END $body$;
+		CREATE EVENT TRIGGER fail_at ON ddl_command_start EXECUTE FUNCTION fail_at()`)
+	return func() { exec(t, pool, `DROP EVENT TRIGGER fail_at; DROP FUNCTION fail_at`) }
+}
+
 // eventually waits until the query answers true.
 func eventually(t *testing.T, pool *pgxpool.Pool, query string) {
 	t.Helper()

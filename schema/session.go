@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/multitracer"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -26,21 +26,25 @@ import (
 type session struct {
 	db   *sql.DB
 	conn *pgx.Conn // what db is connected by; nil before
-	// failed records the statement that failed, which goose does not tell.
-	failed *failedStatement
+
+	options    options
+	statements *statements
 }
 
 // open connects as the pool does. The caller closes the session.
-func open(ctx context.Context, pool *pgxpool.Pool) (*session, error) {
+func open(ctx context.Context, pool *pgxpool.Pool, with ...Option) (*session, error) {
 	config := pool.Config()
-	s := &session{failed: &failedStatement{}}
-	tracers := []pgx.QueryTracer{s.failed}
+	s := &session{statements: &statements{}}
+	for _, option := range with {
+		option(&s.options)
+	}
+	tracers := []pgx.QueryTracer{s.statements}
 	if config.ConnConfig.Tracer != nil {
 		tracers = append(tracers, config.ConnConfig.Tracer)
 	}
 	config.ConnConfig.Tracer = multitracer.New(tracers...)
 
-	options := []stdlib.OptionOpenDB{stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+	hooks := []stdlib.OptionOpenDB{stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 		s.conn = conn
 		err := prepare(ctx, conn, config.AfterConnect)
 		if err != nil {
@@ -50,15 +54,14 @@ func open(ctx context.Context, pool *pgxpool.Pool) (*session, error) {
 		return err
 	})}
 	if config.BeforeConnect != nil {
-		options = append(options, stdlib.OptionBeforeConnect(config.BeforeConnect))
+		hooks = append(hooks, stdlib.OptionBeforeConnect(config.BeforeConnect))
 	}
-	s.db = stdlib.OpenDB(*config.ConnConfig, options...)
+	s.db = stdlib.OpenDB(*config.ConnConfig, hooks...)
 	s.db.SetMaxOpenConns(1)
 	if err := s.db.PingContext(ctx); err != nil {
 		s.close()
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	s.failed.reset() // a hook of the pool's may try things
 	return s, nil
 }
 
@@ -99,7 +102,15 @@ func prepare(ctx context.Context, conn *pgx.Conn, afterConnect func(context.Cont
 	if tag.RowsAffected() == 0 {
 		return errors.New("the search_path of the connection names no schema that exists: create one, or set search_path")
 	}
-	return nil
+	// A server whose client was killed goes on with the statement, under the migration
+	// lock, unless it looks. Before 14, and on some systems, it can't.
+	_, err = conn.Exec(ctx, `
+		SELECT set_config(name, '1000', false) FROM pg_settings
+		WHERE name = 'client_connection_check_interval' AND setting = '0'`)
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return nil
+	}
+	return err
 }
 
 // applied returns the migrations that the database has, by ascending version.
@@ -139,35 +150,102 @@ func wrapRead(err error) error {
 
 // up applies what is pending.
 func (s *session) up(ctx context.Context) ([]Result, error) {
-	provider, err := s.provider(ctx)
-	if err != nil {
-		return nil, err
-	}
-	done, err := provider.Up(ctx)
-	if err != nil {
-		partial, err := s.failure(err, false)
-		return partial, err
-	}
-	return results(done), nil
+	return s.run(ctx, false, func(provider *goose.Provider) ([]*goose.MigrationResult, error) {
+		return provider.Up(ctx)
+	})
 }
 
 // down rolls the latest migration back.
 func (s *session) down(ctx context.Context) (Result, error) {
-	provider, err := s.provider(ctx)
+	done, err := s.run(ctx, true, func(provider *goose.Provider) ([]*goose.MigrationResult, error) {
+		done, err := provider.Down(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return []*goose.MigrationResult{done}, nil
+	})
 	if err != nil {
 		return Result{}, err
 	}
-	done, err := provider.Down(ctx)
-	switch {
-	case errors.Is(err, goose.ErrNoNextVersion):
-		return Result{}, ErrNothingToRollBack
-	case errors.Is(err, goose.ErrVersionNotFound):
-		return Result{}, errors.New("the database has a migration that this build does not know: roll back with the build that applied it")
-	case err != nil:
-		_, err := s.failure(err, true)
-		return Result{}, err
+	return done[0], nil
+}
+
+// downTo rolls back every migration above a version.
+func (s *session) downTo(ctx context.Context, version int64) ([]Result, error) {
+	return s.run(ctx, true, func(provider *goose.Provider) ([]*goose.MigrationResult, error) {
+		return provider.DownTo(ctx, version)
+	})
+}
+
+// run has goose migrate, again where a lock was not to be had, and returns what was done.
+func (s *session) run(ctx context.Context, rollback bool, migrate func(*goose.Provider) ([]*goose.MigrationResult, error)) ([]Result, error) {
+	lockTimeout, err := s.lockTimeout(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return results([]*goose.MigrationResult{done})[0], nil
+	provider, err := s.provider(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.statements.watch(rollback, lockTimeout, s.options.report)
+	var all []Result
+	for try := 1; ; try++ {
+		done, err := migrate(provider)
+		all = append(all, results(done)...)
+		if err == nil {
+			return all, nil
+		}
+		partial, err := s.failure(err, rollback)
+		all = append(all, partial...)
+		failed, ok := errors.AsType[*MigrationError](err)
+		if !ok || !gotNoLock(failed.Err) {
+			return all, err
+		}
+		if failed.tries = try; try == lockTries {
+			return all, err
+		}
+		// For as long as it waited, at least: those whom that held up have half of the time.
+		pause := max(lockTimeout, lockPause)
+		pause += rand.N(pause)
+		s.statements.retry(failed.Name, failed.Line, pause)
+		select {
+		case <-ctx.Done():
+			failed.Err = ctx.Err()
+			return all, failed
+		case <-time.After(pause):
+		}
+	}
+}
+
+// lockPause is the shortest pause between two tries.
+const lockPause = 10 * time.Millisecond
+
+// lockTimeout is for how long a statement of the run may wait for a lock.
+func (s *session) lockTimeout(ctx context.Context) (time.Duration, error) {
+	if s.options.lockTimeout != nil {
+		return *s.options.lockTimeout, nil
+	}
+	var milliseconds int64
+	err := s.db.QueryRowContext(ctx, `SELECT setting::bigint FROM pg_settings WHERE name = 'lock_timeout'`).Scan(&milliseconds)
+	if err != nil {
+		return 0, fmt.Errorf("read the lock_timeout: %w", err)
+	}
+	if milliseconds == 0 {
+		return DefaultLockTimeout, nil
+	}
+	return time.Duration(milliseconds) * time.Millisecond, nil
+}
+
+// SQLSTATEs (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+const (
+	lockNotAvailable = "55P03"
+	deadlockDetected = "40P01"
+)
+
+// gotNoLock reports whether a migration failed for the sake of others, not by itself.
+func gotNoLock(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pgErr.Code == lockNotAvailable || pgErr.Code == deadlockDetected)
 }
 
 // provider returns goose's view of Files and the database, which has goose's
@@ -189,9 +267,15 @@ func (s *session) provider(ctx context.Context) (*goose.Provider, error) {
 	return provider, nil
 }
 
-// failure returns what was applied before goose's err, and err as this package
+// failure returns what was done before goose's err, and err as this package
 // tells it.
 func (s *session) failure(err error, rollback bool) ([]Result, error) {
+	switch {
+	case errors.Is(err, goose.ErrNoNextVersion):
+		return nil, ErrNothingToRollBack
+	case errors.Is(err, goose.ErrVersionNotFound):
+		return nil, errors.New("the database has a migration that this build does not know: roll back with the build that applied it")
+	}
 	partial, ok := errors.AsType[*goose.PartialError](err)
 	if !ok {
 		return nil, err
@@ -200,7 +284,7 @@ func (s *session) failure(err error, rollback bool) ([]Result, error) {
 	return results(partial.Applied), &MigrationError{
 		Version:  partial.Failed.Source.Version,
 		Name:     name,
-		Line:     lineOf(name, s.failed.statement(), rollback),
+		Line:     lineOf(name, s.statements.failure(), rollback),
 		Err:      partial.Err,
 		rollback: rollback,
 	}
@@ -246,40 +330,3 @@ func (locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 // the run: its next step takes it once more, and nobody gets in between. The end
 // also frees it where a statement can't, on a connection that ctx has broken.
 func (locker) SessionUnlock(context.Context, *sql.Conn) error { return nil }
-
-// failedStatement is a tracer that keeps the first statement that failed. It
-// locks, because database/sql rolls a transaction back in a goroutine of its own
-// when ctx ends.
-type failedStatement struct {
-	mu           sync.Mutex
-	running, sql string
-}
-
-// TraceQueryStart implements [pgx.QueryTracer].
-func (f *failedStatement) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.running = data.SQL
-	return ctx
-}
-
-// TraceQueryEnd implements [pgx.QueryTracer].
-func (f *failedStatement) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if data.Err != nil && f.sql == "" {
-		f.sql = f.running
-	}
-}
-
-func (f *failedStatement) statement() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.sql
-}
-
-func (f *failedStatement) reset() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.running, f.sql = "", ""
-}

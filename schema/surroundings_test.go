@@ -183,12 +183,12 @@ func TestHooksOfThePool(t *testing.T) {
 		}
 		config.ConnConfig.Tracer = counter
 	})
-	exec(t, pool, `CREATE TABLE teams_stripe_customer_id_unique ()`)
+	repair := failAt(t, pool, "DO $$\nDECLARE")
 	_, err := schema.Migrate(t.Context(), pool)
 	var failed *schema.MigrationError
 	require.ErrorAs(t, err, &failed)
 	require.Positive(t, failed.Line, "what failed in the hook is not what failed")
-	exec(t, pool, `DROP TABLE teams_stripe_customer_id_unique`)
+	repair()
 
 	before := counter.n.Load()
 	migrate(t, pool)

@@ -181,7 +181,14 @@ func TestFailure(t *testing.T) {
 	t.Parallel()
 	databaseURL := storetest.EmptyURL(t)
 	conn := dial(t, databaseURL)
-	_, err := conn.Exec(t.Context(), `CREATE TABLE invitations_token_hash_unique ()`)
+	_, err := conn.Exec(t.Context(), `
+		CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF current_query() LIKE '%invitations_token_hash_unique%' THEN
+				RAISE 'refused';
+			END IF;
+		END $$;
+		CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse()`)
 	require.NoError(t, err)
 	got := command(t, databaseURL, "up")
 	require.Equal(t, exitFailure, got.status)

@@ -1,0 +1,266 @@
+package schema_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rowhouse/rowhouse/schema"
+	"github.com/rowhouse/rowhouse/store/storetest"
+)
+
+// dump is all that the database has: what is defined in any schema, every row of every
+// table with where it lies and who wrote it, and where each sequence stands.
+func dump(t *testing.T, pool *pgxpool.Pool) string {
+	t.Helper()
+	var all []string
+	for _, namespace := range lines(t, pool, `SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1`) {
+		all = append(all, "schema "+namespace, snapshot(t, pool, namespace))
+	}
+	for _, read := range lines(t, pool, `
+		SELECT format(CASE relkind WHEN 'S' THEN 'SELECT concat_ws('' '', %L, last_value, is_called) FROM %s'
+			ELSE 'SELECT concat_ws('' '', %L, ctid, xmin, r) FROM %s AS r ORDER BY ctid' END, oid::regclass, oid::regclass)
+		FROM pg_class WHERE relkind IN ('r', 'S') AND oid >= 16384 ORDER BY oid`) {
+		all = append(all, lines(t, pool, read)...)
+	}
+	return strings.Join(all, "\n")
+}
+
+// dirt is each thing that stops a migration of a database which the TypeScript app made.
+var dirt = map[string]struct {
+	make string
+	// says begins each problem, in order; the migration comes first.
+	says []string
+	// shows are the ids that the statements show, by problem.
+	shows []string
+	// byHand is what has to be done first, where no statement is offered.
+	byHand string
+}{
+	"mixed-case e-mails": {
+		make:  `INSERT INTO users (email, password_hash) VALUES ('aDA@example.com', 'x'), ('ADA@EXAMPLE.COM', 'x'), ('BöB@example.com', 'x')`,
+		says:  []string{"00002_unique_rules.sql: users 1, 6, 7; 2, 8 are live and have one e-mail"},
+		shows: []string{"1 6 7 2 8"},
+	},
+	"a long e-mail twice": {
+		make:  `INSERT INTO users (email, password_hash) VALUES (repeat('a', 255), 'x'), (repeat('A', 255), 'x')`,
+		says:  []string{"00002_unique_rules.sql: users 6, 7 are live and have one e-mail"},
+		shows: []string{"6 7"},
+	},
+	"memberships": {
+		make:  `INSERT INTO team_members (user_id, team_id, role) VALUES (2, 1, 'owner'), (2, 1, 'member'), (1, 2, 'owner')`,
+		says:  []string{"00002_unique_rules.sql: team_members 2, 5, 6; 3, 7 are one user in one team"},
+		shows: []string{"2 5 6 3 7"},
+	},
+	"pending invitations": {
+		make:  `INSERT INTO invitations (team_id, email, role, invited_by) VALUES (1, 'ZOE@example.com', 'owner', 1), (2, 'zoe@example.com', 'owner', 1)`,
+		says:  []string{"00002_unique_rules.sql: invitations 1, 7; 2, 8 are pending, of one team, for one e-mail"},
+		shows: []string{"1 7 2 8"},
+	},
+	"actions too long for an index": {
+		make:  `INSERT INTO activity_logs (team_id, action) SELECT 1, string_agg(md5(i::text), '') FROM generate_series(1, 200) AS i`,
+		says:  []string{"00004_indexes.sql: activity_logs 4 have an action that is too long for an index"},
+		shows: []string{"4"},
+	},
+	"more than can be named": {
+		make:  `INSERT INTO team_members (user_id, team_id, role) SELECT user_id, team_id, 'member' FROM generate_series(1, 11), (VALUES (1, 1), (2, 1), (1, 2)) AS v (user_id, team_id); INSERT INTO users (email, password_hash) SELECT format(f, i), 'x' FROM generate_series(1, 25) AS i, (VALUES ('u%s@example.com'), ('U%s@example.com')) AS v (f) ORDER BY f = 'u%s@example.com', i`,
+		says:  []string{"00002_unique_rules.sql: users 6, 31; 7, 32; 8, 33; 9, 34; 10, 35; 11, 36; 12, 37; 13, 38; 14, 39; 15, 40; 16, 41; 17, 42; 18, 43; 19, 44; 20, 45; 21, 46; 22, 47; 23, 48; 24, 49; 25, 50; and more are live", "00002_unique_rules.sql: team_members "},
+		shows: nil,
+	},
+	"a wider column with a longer value": {
+		make: `ALTER TABLE users ALTER COLUMN name TYPE text; UPDATE users SET name = repeat('ß', 101) WHERE id = 2`,
+		says: []string{
+			"00001_baseline.sql: users 2 have a name of more than 100 characters",
+			"00001_baseline.sql: users.name is text, must be character varying(100)",
+		},
+		shows: []string{"2", ""},
+	},
+	"times with a zone": {
+		make:  `ALTER TABLE teams ALTER COLUMN created_at TYPE timestamptz`,
+		says:  []string{"00001_baseline.sql: teams.created_at is timestamp with time zone, must be timestamp without time zone"},
+		shows: []string{""},
+	},
+	"NULL where none may be": {
+		make: `ALTER TABLE users ALTER COLUMN role DROP NOT NULL; UPDATE users SET role = NULL WHERE id IN (1, 3)`,
+		says: []string{
+			"00001_baseline.sql: users 1, 3 have no role",
+			"00001_baseline.sql: users.role may be NULL, must be NOT NULL",
+		},
+		shows: []string{"1 3", ""},
+	},
+	"no NULL where one may be": {
+		make:  `UPDATE users SET name = ''; ALTER TABLE users ALTER COLUMN name SET NOT NULL`,
+		says:  []string{"00001_baseline.sql: users.name is NOT NULL, must allow NULL"},
+		shows: []string{""},
+	},
+	"a column is missing": {
+		make:  `ALTER TABLE teams DROP COLUMN plan_name; ALTER TABLE team_members DROP COLUMN joined_at`,
+		says:  []string{"00001_baseline.sql: team_members.joined_at is missing from a table that exists", "00001_baseline.sql: teams.plan_name is missing"},
+		shows: []string{"", ""},
+	},
+	"another application's table": {
+		make:   `CREATE TABLE subscriptions (id uuid PRIMARY KEY, plan text)`,
+		says:   []string{"00005_subscriptions.sql: subscriptions.id is uuid, must be text", "00005_subscriptions.sql: subscriptions.team_id is missing"},
+		byHand: `ALTER TABLE subscriptions RENAME TO plans; ALTER INDEX subscriptions_pkey RENAME TO plans_pkey`,
+	},
+	"a name of ours is taken": {
+		make: `CREATE TABLE plans (id text CONSTRAINT subscriptions_pkey PRIMARY KEY); CREATE VIEW team_members_team_id_owner_idx AS SELECT 1`,
+		says: []string{
+			"00004_indexes.sql: the name team_members_team_id_owner_idx is taken by a table, view or the like",
+			"00005_subscriptions.sql: the name subscriptions_pkey is taken by an index of plans",
+		},
+		shows: []string{"", ""},
+	},
+	"a column of ours is there, of another type": {
+		make:   `ALTER TABLE teams ADD COLUMN seat_limit text`,
+		says:   []string{"00003_columns.sql: teams.seat_limit is text, must be integer"},
+		byHand: `ALTER TABLE teams RENAME COLUMN seat_limit TO seats`,
+	},
+	"one e-mail twice, for want of the constraint": {
+		make:  `ALTER TABLE users DROP CONSTRAINT users_email_unique; INSERT INTO users (email, password_hash) VALUES ('Ada@Example.com', 'x')`,
+		says:  []string{"00001_baseline.sql: users 1, 6 have one email", "00002_unique_rules.sql: users 1, 6 are live"},
+		shows: []string{"1 6", "1 6"},
+	},
+	"one Stripe id twice": {
+		make:  `ALTER TABLE teams DROP CONSTRAINT teams_stripe_customer_id_unique; UPDATE teams SET stripe_customer_id = 'cus_1'`,
+		says:  []string{"00001_baseline.sql: teams 1, 2, 3 have one stripe_customer_id"},
+		shows: []string{"1 2 3"},
+	},
+	"rows that refer to none": {
+		make: `ALTER TABLE activity_logs DROP CONSTRAINT activity_logs_user_id_users_id_fk; ALTER TABLE team_members DROP CONSTRAINT team_members_team_id_teams_id_fk;
+			INSERT INTO activity_logs (team_id, user_id, action) VALUES (1, 77, 'x'); INSERT INTO team_members (team_id, user_id, role) VALUES (77, 1, 'owner')`,
+		says: []string{
+			"00001_baseline.sql: activity_logs 4 have a user_id that is not in users",
+			"00001_baseline.sql: team_members 5 have a team_id that is not in teams",
+		},
+		shows: []string{"4", "5"},
+	},
+	"a primary key of another name": {
+		make:  `ALTER TABLE teams RENAME CONSTRAINT teams_pkey TO "teams PK"`,
+		says:  []string{"00001_baseline.sql: teams has no constraint teams_pkey"},
+		shows: []string{""},
+	},
+	"no primary key": {
+		make:  `ALTER TABLE activity_logs DROP CONSTRAINT activity_logs_pkey`,
+		says:  []string{"00001_baseline.sql: activity_logs has no constraint activity_logs_pkey"},
+		shows: []string{""},
+	},
+}
+
+func TestDirt(t *testing.T) {
+	t.Parallel()
+	for name, test := range dirt {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			app := openApp(t, drizzlePlain)
+			exec(t, app, test.make)
+			before := dump(t, app)
+
+			problems, err := schema.Check(t.Context(), app)
+			require.NoError(t, err)
+			for i, says := range test.says {
+				require.Greater(t, len(problems), i, "%v", problems)
+				require.Equal(t, says, problems[i].String()[:min(len(says), len(problems[i].String()))])
+			}
+			for i, ids := range test.shows {
+				if ids == "" {
+					require.Empty(t, problems[i].Show)
+					continue
+				}
+				require.Equal(t, ids, strings.Join(lines(t, app, "SELECT id::text FROM ("+strings.TrimSuffix(problems[i].Show, ";")+") AS shown"), " "))
+			}
+
+			for range 2 { // It stands as firm the second time.
+				results, err := schema.Migrate(t.Context(), app)
+				require.Empty(t, results)
+				var refused *schema.ProblemError
+				require.ErrorAs(t, err, &refused)
+				require.Equal(t, problems, refused.Problems)
+				for _, p := range problems {
+					require.ErrorContains(t, err, p.String())
+				}
+			}
+			require.Equal(t, before, dump(t, app), "something was changed")
+
+			if test.byHand != "" {
+				exec(t, app, test.byHand)
+			} else {
+				require.Len(t, problems, len(test.says))
+				for _, p := range problems {
+					require.NotEmpty(t, p.Repair, p.What)
+					exec(t, app, p.Repair)
+				}
+			}
+			problems, err = schema.Check(t.Context(), app)
+			require.NoError(t, err)
+			require.Empty(t, problems)
+			migrate(t, app)
+			require.NoError(t, schema.Verify(t.Context(), app))
+		})
+	}
+}
+
+// What the offered statements keep.
+func TestRepairsKeepOneRow(t *testing.T) {
+	t.Parallel()
+	app := openApp(t, drizzlePlain)
+	exec(t, app, dirt["mixed-case e-mails"].make)
+	exec(t, app, dirt["memberships"].make)
+	exec(t, app, dirt["pending invitations"].make)
+	problems, err := schema.Check(t.Context(), app)
+	require.NoError(t, err)
+	for _, p := range problems {
+		exec(t, app, p.Repair)
+	}
+	require.Equal(t, []string{"Ada@Example.com", "böb@example.com", "aDA@example.com-6-duplicate", "ADA@EXAMPLE.COM-7-duplicate", "BöB@example.com-8-duplicate"},
+		lines(t, app, `SELECT email FROM users WHERE deleted_at IS NULL ORDER BY id`))
+	require.Equal(t, []string{"1 1 1 owner", "3 2 1 owner", "4 1 3 other", "5 1 2 owner"},
+		lines(t, app, `SELECT concat_ws(' ', id, team_id, user_id, role) FROM team_members ORDER BY id`), "of several memberships an owner's stays")
+	require.Equal(t, []string{"7", "8"}, lines(t, app, `SELECT id::text FROM invitations WHERE status = 'pending' ORDER BY id`), "of several invitations the latest stays")
+}
+
+// The longest action that an index takes, to the byte, is what Check lets through.
+func TestTheLongestAction(t *testing.T) {
+	t.Parallel()
+	app := openApp(t, drizzlePlain)
+	exec(t, app, `ALTER TABLE activity_logs ALTER COLUMN action SET STORAGE EXTERNAL`) // as it is, so that each byte counts
+	longest := 0
+	for length := 2600; length <= 2720; length++ {
+		exec(t, app, `TRUNCATE activity_logs`)
+		exec(t, app, fmt.Sprintf(`INSERT INTO activity_logs (team_id, action) SELECT 1, left(string_agg(md5(i::text), ''), %d) FROM generate_series(1, 100) AS i`, length))
+		problems, err := schema.Check(t.Context(), app)
+		require.NoError(t, err)
+		_, err = app.Exec(t.Context(), `CREATE INDEX probe ON activity_logs (team_id, action, "timestamp", id); DROP INDEX probe`)
+		require.Equal(t, err == nil, len(problems) == 0, "%d bytes: %v, %v", length, err, problems)
+		if err == nil {
+			longest = length
+		}
+	}
+	require.Positive(t, longest)
+	require.Less(t, longest, 2720)
+}
+
+// An application that never had a problem has none, and neither has an empty database.
+func TestNothingToRepair(t *testing.T) {
+	t.Parallel()
+	for name, pool := range map[string]*pgxpool.Pool{
+		"empty":                  open(t, storetest.EmptyURL(t)),
+		"migrated":               open(t, storetest.URL(t)),
+		"the app's":              openApp(t, drizzlePlain),
+		"read only":              open(t, storetest.EmptyURL(t), setting("default_transaction_read_only", "on")),
+		"under another timezone": open(t, storetest.EmptyURL(t), setting("timezone", "Asia/Kathmandu")),
+	} {
+		before := dump(t, pool)
+		problems, err := schema.Check(t.Context(), pool)
+		require.NoError(t, err, name)
+		require.Empty(t, problems, name)
+		require.Equal(t, before, dump(t, pool), name)
+	}
+	app := openApp(t, drizzlePlain)
+	exec(t, app, `ALTER TABLE users ALTER COLUMN id TYPE bigint; ALTER TABLE users ADD COLUMN locale text NOT NULL DEFAULT 'en'`)
+	problems, err := schema.Check(t.Context(), app)
+	require.NoError(t, err)
+	require.Empty(t, problems, "a wider id and a column of the app's own")
+}

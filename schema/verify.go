@@ -1,0 +1,159 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// What a [*VersionError] is, for errors.Is.
+var (
+	// ErrDatabaseOlder is returned when migrations of this build are pending.
+	ErrDatabaseOlder = errors.New("the database is older than this build")
+
+	// ErrDatabaseNewer is returned when the database has migrations that this build does
+	// not know, and all that it does know.
+	ErrDatabaseNewer = errors.New("the database is newer than this build")
+)
+
+// VersionError is returned by [Verify] for a database of another version than the build's.
+// It is [ErrDatabaseOlder] or [ErrDatabaseNewer].
+type VersionError struct {
+	Database int64    // the highest version that the database has, 0 for none
+	Build    int64    // that of the newest migration in Files
+	Pending  []string // the build's migrations that the database lacks, by their names in Files
+}
+
+// Error says which of the two is behind, and what to do.
+func (e *VersionError) Error() string {
+	if len(e.Pending) == 0 {
+		return fmt.Sprintf("%v: it is at version %d, the build at %d; deploy the build that migrated it", ErrDatabaseNewer, e.Database, e.Build)
+	}
+	return fmt.Sprintf("%v: it lacks %s; migrate it", ErrDatabaseOlder, strings.Join(e.Pending, ", "))
+}
+
+// Is makes the error one of the two.
+func (e *VersionError) Is(target error) bool {
+	if len(e.Pending) == 0 {
+		return target == ErrDatabaseNewer
+	}
+	return target == ErrDatabaseOlder
+}
+
+// DriftError is returned by [Verify] when the database is not what the migrations make.
+type DriftError struct {
+	Differences []string // at least one; each names an object, what it is and what it must be
+}
+
+// Error has each difference on a line of its own.
+func (e *DriftError) Error() string {
+	return "the database is not what the migrations make:\n  " + strings.Join(e.Differences, "\n  ")
+}
+
+// Verify compares the database with what the migrations make: tables, columns with types
+// and defaults, constraints, indexes. It is for the start of a service, and for CI: it
+// reads the server's catalog only, whatever the size of the tables, and takes no lock that
+// anybody waits for.
+//
+// An integer column that was widened to bigint is right, too. Your own tables, and columns of yours on these that an insert may leave out, are no
+// differences, and neither are your own indexes that are not unique. Whatever else is on
+// the tables and could refuse or change a write is: constraints, unique indexes, triggers,
+// rules, row level security. So is an invalid index, which a CREATE INDEX CONCURRENTLY that failed
+// has left.
+//
+// It returns a [*VersionError] for a database of another version, which is not compared:
+// [ErrDatabaseOlder], or [ErrDatabaseNewer], which an older build may go on with, because
+// migrations only add; a [*DriftError]; or another error when the database can't be read.
+func Verify(ctx context.Context, pool *pgxpool.Pool) error {
+	s, err := open(ctx, pool)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+
+	applied, err := s.applied(ctx)
+	if err != nil {
+		return err
+	}
+	if err := sameVersion(applied); err != nil {
+		return err
+	}
+	live, err := readCatalog(ctx, s.conn, tableNames())
+	if err != nil {
+		return fmt.Errorf("read the catalog: %w", err)
+	}
+	if differences := compare(catalog(), live); len(differences) > 0 {
+		return &DriftError{Differences: differences}
+	}
+	return nil
+}
+
+func sameVersion(applied []MigrationStatus) error {
+	e := &VersionError{Build: Latest()}
+	if len(applied) > 0 {
+		e.Database = applied[len(applied)-1].Version
+	}
+	for _, m := range pending(applied) {
+		e.Pending = append(e.Pending, m.Name)
+	}
+	if len(e.Pending) > 0 || e.Database > e.Build {
+		return e
+	}
+	return nil
+}
+
+// compare returns how the live objects differ from those wanted.
+func compare(want, live []object) []string {
+	byName := make(map[string]object, len(live))
+	for _, o := range live {
+		byName[o.String()] = o
+	}
+	var differences []string
+	missing := make(map[string]bool) // tables; what belongs on them is not told, too
+	for _, w := range want {
+		is, found := byName[w.String()]
+		is = is.asWanted(w)
+		delete(byName, w.String())
+		switch {
+		case missing[w.table]:
+		case !found:
+			missing[w.table] = w.kind == "table"
+			differences = append(differences, fmt.Sprintf("%s is missing%s", w, described(": ", w.definition)))
+		case is.definition == w.definition+invalid:
+			differences = append(differences, fmt.Sprintf("%s is invalid: REINDEX INDEX CONCURRENTLY %s", w, w.name))
+		case is.definition != w.definition:
+			differences = append(differences, fmt.Sprintf("%s is %s, must be %s", w, orOrdinary(is.definition), orOrdinary(w.definition)))
+		}
+	}
+	for _, o := range live {
+		if _, extra := byName[o.String()]; !extra {
+			continue
+		}
+		switch _, notNull, value := o.column(); {
+		case o.kind == "index" && strings.HasSuffix(o.definition, invalid):
+			differences = append(differences, fmt.Sprintf("%s is invalid, and not of the migrations: DROP INDEX CONCURRENTLY %s", o, o.name))
+		case o.kind == "index" && !strings.HasPrefix(o.definition, "UNIQUE "),
+			o.kind == "column" && (!notNull || value != ""):
+		default:
+			differences = append(differences, fmt.Sprintf("%s is not of the migrations%s", o, described(": ", o.definition)))
+		}
+	}
+	return differences
+}
+
+func described(separator, definition string) string {
+	if definition == "" {
+		return ""
+	}
+	return separator + definition
+}
+
+func orOrdinary(definition string) string {
+	if definition == "" {
+		return "an ordinary table"
+	}
+	return definition
+}
