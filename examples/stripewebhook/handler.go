@@ -33,6 +33,9 @@ const (
 // [store.Store.ApplySubscription]; a completed checkout links its customer to the team.
 // Stripe sends an event again, for three days, until the answer is 2xx
 // (https://docs.stripe.com/webhooks#automatic-retries); a repetition is harmless.
+//
+// The account is the service's alone: a subscription that another one sells on it is of an
+// unknown customer, and refused until Stripe gives up.
 type Handler struct {
 	Store  *store.Store
 	Secret string // the endpoint's, whsec_…; while it is rolled Stripe signs with both, so one is enough
@@ -55,7 +58,7 @@ const (
 	linked    = outcome("linked")
 	ignored   = outcome("ignored") // a type of event that is none of ours
 
-	// notOurs is a checkout that says no team. It is not refused, because other things
+	// notOurs is a checkout that names no team. It is not refused, because other things
 	// may be sold on the account. Should it have been for a team, its subscription's
 	// events are refused, and that is seen.
 	notOurs = outcome("checkout of no team")

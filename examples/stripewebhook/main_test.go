@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,15 +25,18 @@ func TestBadEnvironment(t *testing.T) {
 	for name, c := range map[string]struct {
 		url, secret, addr, says string
 	}{
-		"no secret":          {url, "", "", secretVariable},
-		"an API key":         {url, "sk_test_" + password, "", secretVariable},
-		"no database":        {"", secret, "", urlVariable},
-		"unreadable URL":     {"postgres://ada:" + password + "@" + password + "@127.0.0.1:1/house", secret, "", urlVariable},
-		"database down":      {"postgres://ada:" + password + "@127.0.0.1:1/house?sslmode=disable", secret, "", "failed to connect"},
-		"migrations missing": {storetest.EmptyURL(t), secret, "", "go run ./schema/migrate up"},
-		"occupied address":   {url, secret, occupied.Addr().String(), "in use"},
+		"no secret":             {url, "", "", secretVariable},
+		"an API key":            {url, "sk_test_" + password, "", secretVariable},
+		"no database":           {"", secret, "", urlVariable},
+		"unreadable URL":        {"postgres://ada:" + password + "@" + password + "@127.0.0.1:1/house", secret, "", urlVariable},
+		"slash in the password": {"postgres://ada:1/" + password + "@127.0.0.1:1/house", secret, "", urlVariable},
+		"database down":         {"postgres://ada:" + password + "@127.0.0.1:1/house?sslmode=disable", secret, "", "failed to connect"},
+		"migrations missing":    {storetest.EmptyURL(t), secret, "", "go run ./schema/migrate up"},
+		"occupied address":      {url, secret, occupied.Addr().String(), "in use"},
 	} {
-		err := run(t.Context(), environment(map[string]string{urlVariable: c.url, secretVariable: c.secret, addrVariable: c.addr}), io.Discard)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // of one that serves all the same
+		defer cancel()
+		err := run(ctx, environment(map[string]string{urlVariable: c.url, secretVariable: c.secret, addrVariable: c.addr}), io.Discard)
 		require.ErrorContains(t, err, c.says, name)
 		require.NotContains(t, err.Error(), password, name)
 		require.NotContains(t, err.Error(), secret, name)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/stripe/stripe-go/v85/webhook"
@@ -123,6 +124,9 @@ func (e *endpoint) trySend(body []byte) (int, error) {
 	return e.post(body, webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: body, Secret: secret}).Header)
 }
 
+// client gives up on an answer that does not come, long after the handler should have.
+var client = &http.Client{Timeout: 20 * time.Second}
+
 // post posts a body with the header of a signature, none when that is empty. An answer
 // with a body of its own is an error.
 func (e *endpoint) post(body []byte, signature string) (int, error) {
@@ -135,7 +139,7 @@ func (e *endpoint) post(body []byte, signature string) (int, error) {
 	if signature != "" {
 		req.Header.Set("Stripe-Signature", signature)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err
 	}
