@@ -56,8 +56,9 @@ func (e *ProblemError) Error() string {
 // or a unique index which is about to be made, values that are too long. It returns
 // nothing for an empty database, and when no migration is pending.
 //
-// It only reads, on one snapshot, and takes no lock that anybody waits for. Before the
-// first migrations it reads every row of the tables once.
+// It only reads, on one snapshot, and takes no lock that anybody waits for; it waits, within
+// ctx, for whoever has a table to itself. Before the first migrations it reads every row of
+// the tables once.
 //
 // [Migrate] does the same first. A row that comes in between can still stop it: then a
 // unique index is not made, the migration fails, and the next Check names the rows.

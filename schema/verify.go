@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -56,7 +57,7 @@ func (e *DriftError) Error() string {
 // Verify compares the database with what the migrations make: tables, columns with types
 // and defaults, constraints, indexes. It is for the start of a service, and for CI: it
 // reads the server's catalog only, whatever the size of the tables, and takes no lock that
-// anybody waits for.
+// anybody waits for. It waits, within ctx, for whoever has a table to itself.
 //
 // An integer column that was widened to bigint is right, too. Your own tables, and columns of yours on these that an insert may leave out, are no
 // differences, and neither are your own indexes that are not unique. Whatever else is on
@@ -105,6 +106,9 @@ func sameVersion(applied []MigrationStatus) error {
 	return nil
 }
 
+// noTable matches the definition of what has a table's name only.
+var noTable = regexp.MustCompile(`^(a view|of kind)`)
+
 // compare returns how the live objects differ from those wanted.
 func compare(want, live []object) []string {
 	byName := make(map[string]object, len(live))
@@ -112,7 +116,7 @@ func compare(want, live []object) []string {
 		byName[o.String()] = o
 	}
 	var differences []string
-	missing := make(map[string]bool) // tables; what belongs on them is not told, too
+	missing := make(map[string]bool) // tables, or what is there is none: its parts are not told, too
 	for _, w := range want {
 		is, found := byName[w.String()]
 		is = is.asWanted(w)
@@ -122,6 +126,9 @@ func compare(want, live []object) []string {
 		case !found:
 			missing[w.table] = w.kind == "table"
 			differences = append(differences, fmt.Sprintf("%s is missing%s", w, described(": ", w.definition)))
+		case w.kind == "table" && noTable.MatchString(is.definition):
+			missing[w.table] = true
+			differences = append(differences, fmt.Sprintf("%s is %s, must be %s", w, is.definition, orOrdinary(w.definition)))
 		case is.definition == w.definition+invalid:
 			differences = append(differences, fmt.Sprintf("%s is invalid: REINDEX INDEX CONCURRENTLY %s", w, w.name))
 		case is.definition != w.definition:
@@ -129,7 +136,7 @@ func compare(want, live []object) []string {
 		}
 	}
 	for _, o := range live {
-		if _, extra := byName[o.String()]; !extra {
+		if _, extra := byName[o.String()]; !extra || missing[o.table] {
 			continue
 		}
 		switch _, notNull, value := o.column(); {
