@@ -1,5 +1,5 @@
-// Command migrate brings a database to the schema of this module, one step back,
-// or says where it stands. CI and operators run it; see its -h.
+// Command migrate brings a database to the schema of this module or back, and says where
+// it stands. CI and operators run it; see its -h.
 package main
 
 import (
@@ -12,9 +12,9 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,26 +22,42 @@ import (
 	"github.com/rowhouse/rowhouse/schema"
 )
 
-const usage = `usage: migrate [-database-url URL] up|down|status|version
+const usage = `usage: migrate [flags] COMMAND
 
-  up       apply every pending migration; any number of these may run at once
-  down     roll back the latest migration, with the data in what it added;
-           the first one refuses while the tables hold rows
-  status   list the migrations with the time (UTC) at which each was applied
-  version  print the version of the database, 0 if it was never migrated
+  check            say what in the database would stop a pending migration, with
+                   the rows, a statement that shows them, and one that repairs them
+  up               check, then apply every pending migration; with a problem
+                   nothing is changed; any number of these may run at once
+  verify           compare the database with what the migrations make
+  status           list the migrations with the time (UTC) at which each was applied
+  version          print the version of the database, 0 if it was never migrated
+  down             roll back the latest migration, with the data in what it added;
+                   the first one refuses while the tables hold rows
+  down-to VERSION  roll back every migration above a version
+  redo             down, then up again, on a database without rows
+  create NAME      write an empty migration with the next number; for those who
+                   work on the schema
 
 The database is the one that -database-url names, else the environment variable
 DATABASE_URL. Prefer the variable for a URL with a password: other users of the
 machine can read arguments. It must be a direct connection, not a proxy that
-pools by transaction. On a busy database add a lock timeout to it, so that a
-migration fails, and can be run again, rather than makes others wait behind it.
+pools by transaction.
 
-  -database-url URL  postgres://user:password@host:5432/database?lock_timeout=5s
-  -h                 print this
+  -database-url URL       postgres://user:password@host:5432/database
+  -lock-timeout DURATION  for how long a step waits for a lock, which is for how
+                          long it can hold up a service; then it lets go, pauses
+                          and tries again, 10 times in all. The default is the
+                          lock_timeout of the URL, else 5s; 0 waits for ever
+  -dry-run                with up, down, down-to and redo: print the SQL, and
+                          change nothing
+  -json                   print the result as one JSON object
+  -dir DIRECTORY          of create, schema by default
+  -h                      print this
 
-Results go to standard output, errors to standard error. The exit status is 0
-when the command did what it was told, 1 when it failed, 2 when it was not
-understood; "go run" makes a 1 of each. "down" with nothing to roll back is a
+Results go to standard output, errors and the progress of long steps to standard
+error. The exit status is 0 when the command did what it was told, 1 when it
+failed, 2 when it was not understood, 3 when check found a problem or verify a
+difference; "go run" makes a 1 of each. "down" with nothing to roll back is a
 failure. An interrupted "up" or "down" is finished by running it again.
 
 In CI, before the service is deployed:
@@ -54,6 +70,7 @@ In CI, before the service is deployed:
 const (
 	exitFailure = 1
 	exitUsage   = 2
+	exitFound   = 3
 )
 
 func main() {
@@ -66,7 +83,7 @@ func main() {
 // run does what args say and returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	out := &output{w: stdout}
-	err := execute(ctx, args, getenv, out)
+	err := execute(ctx, args, getenv, out, stderr)
 	if err == nil && out.err != nil {
 		err = fmt.Errorf("write the result: %w", out.err)
 	}
@@ -78,8 +95,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintln(stderr, "migrate: run it with -h for help")
 		return exitUsage
 	}
+	if _, ok := errors.AsType[foundError](err); ok {
+		return exitFound
+	}
 	return exitFailure
 }
+
+// foundError is what check or verify found. What it is in detail is their result.
+type foundError string
+
+func (e foundError) Error() string { return string(e) }
 
 // usageError is an error of the command line or the URL.
 type usageError string
@@ -102,8 +127,19 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func execute(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
-	command, databaseURL, err := parse(args, getenv)
+// invocation is a command line that was understood.
+type invocation struct {
+	command     command
+	argument    string
+	databaseURL string
+	dir         string
+	dryRun      bool
+	json        bool
+	options     []schema.Option
+}
+
+func execute(ctx context.Context, args []string, getenv func(string) string, out, progress io.Writer) error {
+	in, err := parse(args, getenv)
 	if errors.Is(err, flag.ErrHelp) {
 		_, err := io.WriteString(out, usage)
 		return err
@@ -111,69 +147,80 @@ func execute(ctx context.Context, args []string, getenv func(string) string, out
 	if err != nil {
 		return err
 	}
-	pool, err := connect(ctx, databaseURL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-
-	switch command {
-	case "up":
-		return up(ctx, pool, out)
-	case "down":
-		result, err := schema.Rollback(ctx, pool)
-		if err != nil {
+	in.options = append(in.options, schema.WithProgress(func(p schema.Progress) { fmt.Fprintln(progress, "migrate:", p) }))
+	var pool *pgxpool.Pool
+	if in.command.onDatabase {
+		if pool, err = connect(ctx, in.databaseURL); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "rolled back %s in %s\n", result.Name, result.Duration.Round(time.Millisecond))
-		return nil
-	case "status":
-		return status(ctx, pool, out)
-	default:
-		version, err := schema.Version(ctx, pool)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(out, version)
-		return nil
+		defer pool.Close()
 	}
+	done := report{Command: in.command.name}
+	err = in.command.run(ctx, pool, in, &done)
+	if in.json {
+		return errors.Join(err, done.writeJSON(out, err))
+	}
+	return errors.Join(err, done.writeText(out))
 }
 
-// parse returns the command and the database's URL. Its errors repeat no
-// argument that may be a URL put in the wrong place, with a password in it.
-func parse(args []string, getenv func(string) string) (command, databaseURL string, err error) {
+// parse reads the command line. Its errors repeat no argument that may be a URL put in the
+// wrong place, with a password in it.
+func parse(args []string, getenv func(string) string) (in invocation, err error) {
+	var lockTimeout time.Duration
 	flags := flag.NewFlagSet("migrate", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&databaseURL, "database-url", getenv("DATABASE_URL"), "")
+	flags.StringVar(&in.databaseURL, "database-url", getenv("DATABASE_URL"), "")
+	flags.DurationVar(&lockTimeout, "lock-timeout", 0, "")
+	flags.StringVar(&in.dir, "dir", "schema", "")
+	flags.BoolVar(&in.dryRun, "dry-run", false, "")
+	flags.BoolVar(&in.json, "json", false, "")
 
 	// The flag package stops at the first argument that is no flag.
 	var words []string
 	for len(args) > 0 {
 		if err := flags.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				return "", "", err
+				return in, err
 			}
 			if strings.ContainsAny(err.Error(), "@=") || strings.Contains(err.Error(), "://") {
-				return "", "", usageError("an argument is not a flag of this command")
+				return in, usageError("an argument is not a flag of this command, or its value can't be read")
 			}
-			return "", "", usageError(err.Error())
+			return in, usageError(err.Error())
 		}
 		if args = flags.Args(); len(args) > 0 {
 			words, args = append(words, args[0]), args[1:]
 		}
 	}
-	if len(words) != 1 {
-		return "", "", usageError(fmt.Sprintf("want one command, up, down, status or version, got %d", len(words)))
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "lock-timeout" {
+			in.options = append(in.options, schema.WithLockTimeout(lockTimeout))
+		}
+	})
+	if len(words) == 0 {
+		return in, usageError("want a command: " + commandNames())
 	}
-	switch words[0] {
-	case "up", "down", "status", "version":
-	default:
-		return "", "", usageError("unknown command: want up, down, status or version")
+	i := slices.IndexFunc(commands, func(c command) bool { return c.name == words[0] })
+	if i < 0 {
+		return in, usageError("unknown command: want " + commandNames())
 	}
-	if databaseURL == "" {
-		return "", "", usageError("which database? Set DATABASE_URL, or give -database-url, to postgres://user:password@host:5432/database")
+	in.command = commands[i]
+	switch takes := in.command.argument; {
+	case takes == "" && len(words) > 1:
+		return in, usageError(fmt.Sprintf("%s takes no argument, got %d", in.command.name, len(words)-1))
+	case takes != "" && len(words) != 2:
+		return in, usageError(fmt.Sprintf("%s takes one argument, %s, got %d", in.command.name, takes, len(words)-1))
+	case takes != "":
+		in.argument = words[1]
 	}
-	return words[0], databaseURL, nil
+	switch {
+	case lockTimeout < 0:
+		return in, usageError("-lock-timeout must not be negative")
+	case in.dryRun && !in.command.dryRun:
+		return in, usageError("-dry-run is for up, down, down-to and redo")
+	case in.command.onDatabase && in.databaseURL == "":
+		return in, usageError("which database? Set DATABASE_URL, or give -database-url, to postgres://user:password@host:5432/database")
+	}
+	return in, nil
 }
 
 // connect returns a pool for the URL, which has not connected yet.
@@ -201,40 +248,4 @@ func misread(databaseURL string, config *pgxpool.Config) bool {
 	u, err := url.Parse(databaseURL)
 	return strings.Contains(config.ConnConfig.Host, "@") ||
 		err == nil && u.Scheme != "" && u.User == nil && strings.Contains(u.EscapedPath(), "@")
-}
-
-func up(ctx context.Context, pool *pgxpool.Pool, out io.Writer) error {
-	results, err := schema.Migrate(ctx, pool)
-	for _, r := range results {
-		fmt.Fprintf(out, "applied %s in %s\n", r.Name, r.Duration.Round(time.Millisecond))
-	}
-	if err != nil || len(results) > 0 {
-		return err
-	}
-	version, err := schema.Version(ctx, pool)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "already at version %d\n", version)
-	return nil
-}
-
-func status(ctx context.Context, pool *pgxpool.Pool, out io.Writer) error {
-	migrations, err := schema.Status(ctx, pool)
-	if err != nil {
-		return err
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "VERSION\tNAME\tAPPLIED")
-	for _, m := range migrations {
-		name, applied := m.Name, "pending"
-		if name == "" {
-			name = "(of a newer build)"
-		}
-		if m.Applied {
-			applied = m.AppliedAt.Format(time.RFC3339)
-		}
-		fmt.Fprintf(table, "%d\t%s\t%s\n", m.Version, name, applied)
-	}
-	return table.Flush()
 }

@@ -26,8 +26,8 @@ type ran struct {
 	stdout, stderr string
 }
 
-// command runs with DATABASE_URL as given.
-func command(t *testing.T, databaseURL string, args ...string) ran {
+// invoke runs the command with DATABASE_URL as given.
+func invoke(t *testing.T, databaseURL string, args ...string) ran {
 	t.Helper()
 	getenv := func(name string) string {
 		require.Equal(t, "DATABASE_URL", name, "the environment holds no other setting")
@@ -67,7 +67,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		{"status", 0, `\n4 +00004_indexes.sql +20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\n5 +00005_subscriptions.sql +pending\n$`, ""},
 		{"up", 0, `^applied 00005_subscriptions.sql in [0-9.]+m?s\n$`, ""},
 	} {
-		got := command(t, databaseURL, step.command)
+		got := invoke(t, databaseURL, step.command)
 		require.Equal(t, step.status, got.status, "%s: %s", step.command, got.stderr)
 		require.Regexp(t, step.stdout, got.stdout, step.command)
 		require.Equal(t, step.stderr, got.stderr, step.command)
@@ -76,8 +76,8 @@ func TestLifeOfADatabase(t *testing.T) {
 	conn := dial(t, databaseURL)
 	_, err := conn.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
 	require.NoError(t, err)
-	require.Regexp(t, `\n99 +\(of a newer build\) +20`, command(t, databaseURL, "status").stdout)
-	require.Equal(t, "already at version 99\n", command(t, databaseURL, "up").stdout)
+	require.Regexp(t, `\n99 +\(of a newer build\) +20`, invoke(t, databaseURL, "status").stdout)
+	require.Equal(t, "already at version 99\n", invoke(t, databaseURL, "up").stdout)
 }
 
 func TestWhereTheURLComesFrom(t *testing.T) {
@@ -98,7 +98,7 @@ func TestWhereTheURLComesFrom(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, ran{0, test.want, ""}, command(t, test.env, test.args...))
+			require.Equal(t, ran{0, test.want, ""}, invoke(t, test.env, test.args...))
 		})
 	}
 }
@@ -111,9 +111,19 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		"nothing":            {valid, nil, "want one command, up, down, status or version, got 0"},
-		"two commands":       {valid, []string{"up", "down"}, "want one command, up, down, status or version, got 2"},
-		"unknown command":    {valid, []string{"redo"}, "unknown command: want up, down, status or version"},
+		"nothing":            {valid, nil, "want a command: check, up, verify, status, version, down, down-to, redo or create"},
+		"two commands":       {valid, []string{"up", "down"}, "up takes no argument, got 1"},
+		"unknown command":    {valid, []string{"sideways"}, "unknown command: want check, up, verify, status, version, down, down-to, redo or create"},
+		"no version":         {valid, []string{"down-to"}, "down-to takes one argument, VERSION, got 0"},
+		"two versions":       {valid, []string{"down-to", "1", "2"}, "down-to takes one argument, VERSION, got 2"},
+		"no number":          {valid, []string{"down-to", "baseline"}, "down-to takes the number of a version, 0 for none"},
+		"no name":            {"", []string{"create"}, "create takes one argument, NAME, got 0"},
+		"a bad name":         {"", []string{"create", "Add-Locale"}, "lower-case letters, digits and underscores"},
+		"a path as a name":   {"", []string{"create", "../x"}, "lower-case letters, digits and underscores"},
+		"a URL as a name":    {"", []string{"create", "postgres://user:s3cret@host/db"}, "lower-case letters, digits and underscores"},
+		"a dry run of check": {valid, []string{"check", "-dry-run"}, "-dry-run is for up, down, down-to and redo"},
+		"no duration":        {valid, []string{"up", "-lock-timeout", "soon"}, "invalid value \"soon\" for flag -lock-timeout"},
+		"before now":         {valid, []string{"up", "-lock-timeout", "-1s"}, "-lock-timeout must not be negative"},
 		"unknown flag":       {valid, []string{"up", "-verbose"}, "flag provided but not defined: -verbose"},
 		"flag without URL":   {valid, []string{"up", "-database-url"}, "flag needs an argument: -database-url"},
 		"no URL":             {"", []string{"up"}, "Set DATABASE_URL, or give -database-url"},
@@ -121,14 +131,14 @@ func TestUsageErrors(t *testing.T) {
 		"not a URL":          {"nonsense", []string{"up"}, "the database URL can't be read"},
 		"another database":   {"mysql://user:s3cret@host/db", []string{"up"}, "the database URL can't be read"},
 		"no such file":       {"postgres://user:s3cret@host/db?sslmode=verify-ca&sslrootcert=nowhere.pem", []string{"up"}, "nowhere.pem"},
-		"URL as an argument": {"", []string{"up", "postgres://user:s3cret@host/db"}, "got 2"},
+		"URL as an argument": {"", []string{"up", "postgres://user:s3cret@host/db"}, "up takes no argument, got 1"},
 		"URL as a command":   {"", []string{"postgres://user:s3cret@host/db"}, "unknown command"},
 		"URL as a flag":      {"", []string{"-postgres://user:s3cret@host/db"}, "not a flag of this command"},
 		"URL after dashes":   {"", []string{"---database-url=postgres://user:s3cret@host/db"}, "not a flag of this command"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := command(t, test.env, test.args...)
+			got := invoke(t, test.env, test.args...)
 			require.Equal(t, exitUsage, got.status)
 			require.Empty(t, got.stdout)
 			require.Contains(t, got.stderr, test.want)
@@ -159,7 +169,7 @@ func TestNoPartOfThePasswordIsPrinted(t *testing.T) {
 		`host=127.0.0.1 port=1 user=user password=s3 cret`,
 		`host=127.0.0.1 port=1 user=user password=s3cret`,
 	} {
-		got := command(t, databaseURL, "up")
+		got := invoke(t, databaseURL, "up")
 		require.NotZero(t, got.status)
 		require.Empty(t, got.stdout)
 		require.NotContains(t, got.stderr, "cret", databaseURL)
@@ -170,10 +180,13 @@ func TestNoPartOfThePasswordIsPrinted(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"-h"}, {"--help"}, {"up", "-h"}} {
-		require.Equal(t, ran{0, usage, ""}, command(t, "", args...))
+		require.Equal(t, ran{0, usage, ""}, invoke(t, "", args...))
 	}
-	for _, said := range []string{"-database-url", "DATABASE_URL", "up ", "down ", "status ", "version ", "exit status", "In CI"} {
+	for _, said := range []string{"-database-url", "-lock-timeout", "-dry-run", "-json", "-dir", "DATABASE_URL", "exit status", "In CI"} {
 		require.Contains(t, usage, said)
+	}
+	for _, c := range commands {
+		require.Contains(t, usage, "\n  "+strings.TrimSpace(c.name+" "+c.argument)+" ")
 	}
 }
 
@@ -190,7 +203,7 @@ func TestFailure(t *testing.T) {
 		END $$;
 		CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse()`)
 	require.NoError(t, err)
-	got := command(t, databaseURL, "up")
+	got := invoke(t, databaseURL, "up")
 	require.Equal(t, exitFailure, got.status)
 	require.Equal(t, 3, strings.Count(got.stdout, "applied "), "what was applied is told")
 	require.Regexp(t, `^migrate: migration 00004_indexes.sql failed at line \d+: .*; repair that and migrate again\n$`, got.stderr)
@@ -251,7 +264,7 @@ func TestBinary(t *testing.T) {
 		return // os.Process can't send an interrupt there
 	}
 	for range 4 /* down to 00001 */ {
-		require.Zero(t, command(t, databaseURL, "down").status)
+		require.Zero(t, invoke(t, databaseURL, "down").status)
 	}
 	blocker := dial(t, databaseURL)
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
@@ -279,8 +292,8 @@ func TestBinary(t *testing.T) {
 		require.Regexp(t, `^migrate: migration 00002_unique_rules.sql was stopped at line \d+: context canceled; migrate again to finish it\n$`, stderr.String())
 		require.NoError(t, tx.Rollback(t.Context()))
 	}
-	require.Zero(t, command(t, databaseURL, "up").status)
-	require.Equal(t, "5\n", command(t, databaseURL, "version").stdout)
+	require.Zero(t, invoke(t, databaseURL, "up").status)
+	require.Equal(t, "5\n", invoke(t, databaseURL, "version").stdout)
 }
 
 // The connection's own errors are the command's, too.
@@ -289,7 +302,7 @@ func TestNoSuchDatabase(t *testing.T) {
 	u, err := url.Parse(storetest.EmptyURL(t))
 	require.NoError(t, err)
 	u.Path = "/rowhouse_test_no_such_database"
-	got := command(t, u.String(), "up")
+	got := invoke(t, u.String(), "up")
 	require.Equal(t, exitFailure, got.status)
 	require.Regexp(t, `^migrate: connect to the database: .*rowhouse_test_no_such_database`, got.stderr)
 }
