@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -147,6 +148,13 @@ func TestInvitationsOfTheOther(t *testing.T) {
 	_, _, err = h.store.AcceptInvitation(ctx, store.AcceptInvitation{Actor: store.Actor{UserID: alan.User.ID}, Token: token})
 	require.ErrorIs(t, err, store.ErrInvitationNotPending)
 
+	// In the app any member may invite. What a plain member sent, the Store does not take.
+	invitation = h.invite(newcomer.User.ID, "bob@example.com")
+	bob := store.SignUpWithInvitation{InvitationID: invitation.ID, Email: "bob@example.com", PasswordHash: "x"}
+	_, err = h.store.SignUpWithInvitation(ctx, bob)
+	require.ErrorIs(t, err, store.ErrInvitationNotPending)
+	require.Equal(t, ada.Member.TeamID, h.join(invitation).Member.TeamID)
+
 	// Another case passes the app's look, and not the index.
 	h.invite(ada.User.ID, "eve@example.com")
 	refused := h.refuse("inviteTeamMember", args{"userId": ada.User.ID, "email": "Eve@example.com", "role": "owner"})
@@ -158,6 +166,37 @@ func TestInvitationsOfTheOther(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrNotFound)
 	require.NoError(t, h.store.RemoveMember(ctx, store.RemoveMember{Actor: actor, TeamID: ada.Member.TeamID, MemberID: newcomer.TeamMember.ID}))
 	require.NotContains(t, membersOf(h.team(ada.User.ID)), newcomer.User.ID)
-	h.requireSameAnswers(ada.User.ID, 2)
+	h.requireSameAnswers(ada.User.ID, 3)
 	h.requireSound()
+}
+
+func TestSubscriptionsOfTheOther(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	h := newHouse(t, storetest.URL(t))
+	ctx := t.Context()
+	ada := h.signUp("ada@example.com")
+	teamID := ada.Member.TeamID
+
+	// The app's checkout links the customer; the Store takes Stripe's events; the app
+	// shows what came of them.
+	h.call("linkCustomer", args{"teamId": teamID, "customerId": "cus_1"}, nil)
+	outcome, _, err := h.store.ApplySubscription(ctx, store.ApplySubscription{
+		EventID: "evt_1", EventType: "customer.subscription.created", Created: time.Now(),
+		Subscription: store.StripeSubscription{ID: "sub_1", CustomerID: "cus_1", Status: db.SubscriptionTrialing, ProductID: "prod_1", PlanName: "Plus", Created: time.Now()},
+	})
+	require.NoError(t, err)
+	require.Equal(t, store.SubscriptionApplied, outcome)
+	require.Equal(t, new(db.SubscriptionTrialing), h.team(ada.User.ID).SubscriptionStatus)
+	h.requireSameAnswers(ada.User.ID, 1)
+	h.requireSound()
+
+	// What the app's own webhook writes is in the team's row alone, where the next event
+	// that the Store takes writes over it.
+	h.call("updateTeamSubscription", args{"teamId": teamID, "stripeSubscriptionId": "sub_1", "stripeProductId": "prod_2", "planName": "Base", "subscriptionStatus": "active"}, nil)
+	h.requireSameAnswers(ada.User.ID, 1)
+	subscriptions, err := h.store.Subscriptions(ctx, teamID)
+	require.NoError(t, err)
+	require.Len(t, subscriptions, 1)
+	require.Equal(t, db.SubscriptionTrialing, subscriptions[0].Status)
 }
