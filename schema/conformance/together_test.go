@@ -82,7 +82,8 @@ func TestDeletedAccountsOfTheOther(t *testing.T) {
 	rewritten := fmt.Sprintf("gone@example.com-%d-deleted", gone.User.ID)
 	_, err := h.store.User(ctx, gone.User.ID)
 	require.ErrorIs(t, err, store.ErrNotFound)
-	for _, email := range []string{"gone@example.com", rewritten} {
+	h.insert("users", args{"email": "kept@example.com", "passwordHash": "x", "deletedAt": "2024-01-01T00:00:00.000Z"})
+	for _, email := range []string{"gone@example.com", rewritten, "kept@example.com"} {
 		_, err = h.store.UserByEmail(ctx, email)
 		require.ErrorIs(t, err, store.ErrNotFound)
 		_, err = h.store.Credentials(ctx, email)
