@@ -213,8 +213,8 @@ func baseline(t *testing.T) string {
 	return folder
 }
 
-// absolute is a file of this directory as one elsewhere imports it.
-func absolute(t *testing.T, file string) string {
+// quotedPath names a file of this directory in a file elsewhere.
+func quotedPath(t *testing.T, file string) string {
 	t.Helper()
 	path, err := filepath.Abs(file)
 	require.NoError(t, err)

@@ -243,7 +243,7 @@ func TestTypes(t *testing.T) {
 	var program strings.Builder
 	fmt.Fprintf(&program, `import type { ActivityType, ActivityLog, Invitation, NewActivityLog, NewInvitation, NewTeam, NewTeamMember, NewUser, Team, TeamDataWithMembers, TeamMember, User } from %s;
 type JSON<T> = T extends Date ? string : T extends (infer E)[] ? JSON<E>[] : T extends object ? { [K in keyof T]: JSON<T[K]> } : T;
-`, absolute(t, "schema"))
+`, quotedPath(t, "schema"))
 	count := 0
 	for _, v := range values {
 		for _, value := range v.values {
@@ -266,7 +266,7 @@ type JSON<T> = T extends Date ? string : T extends (infer E)[] ? JSON<E>[] : T e
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "values.ts"), []byte(program.String()), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tsconfig.json"),
-		fmt.Appendf(nil, `{"extends": %s, "include": ["values.ts"]}`, absolute(t, "tsconfig.json")), 0o600))
+		fmt.Appendf(nil, `{"extends": %s, "include": ["values.ts"]}`, quotedPath(t, "tsconfig.json")), 0o600))
 	output, err = run(t, "node_modules/typescript/bin/tsc", "-p", dir)
 	require.NoError(t, err, "%s\n%s", output, &program)
 }
