@@ -2,6 +2,8 @@ module github.com/rowhouse/rowhouse
 
 go 1.26.0
 
+ignore ./schema/conformance/node_modules
+
 require (
 	github.com/containerd/errdefs v1.0.0
 	github.com/fergusstrange/embedded-postgres v1.34.0
