@@ -55,12 +55,14 @@ func TestLintReadsAsGooseDoes(t *testing.T) {
 	sent := &sentStatements{}
 	pool := open(t, storetest.EmptyURL(t), func(config *pgxpool.Config) { config.ConnConfig.Tracer = sent })
 	migrate(t, pool)
-	for range names {
+	for range schema.Latest() {
 		_, err := schema.Rollback(t.Context(), pool)
 		require.NoError(t, err)
 	}
 	ups, downs := 0, len(*sent)
-	for _, name := range names {
+	files, err := fs.Glob(schema.Files, "*.sql")
+	require.NoError(t, err)
+	for _, name := range files {
 		content, err := schema.Files.ReadFile(name)
 		require.NoError(t, err)
 		script, fault := readScript(string(content))

@@ -67,18 +67,18 @@ func newLadder(t *testing.T) ladder {
 	return ladder{pool, provider}
 }
 
-// climb takes the steps up to the latest version. Around each it calls step, which
-// returns what is to be looked at when the step is done.
-func (l ladder) climb(t *testing.T, step func(name string) (done func())) {
+// climb takes the steps up to the latest version. Before each it calls step, and
+// after it what that returned, with the name of the migration.
+func (l ladder) climb(t *testing.T, step func() (done func(name string))) {
 	t.Helper()
 	for version := int64(1); version <= schema.Latest(); version++ {
-		done := step(names[version-1])
+		done := step()
 		result, err := l.provider.UpByOne(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, version, result.Source.Version)
-		done()
+		done(result.Source.Path)
 		exec(t, l.pool, fixtures[version])
-		require.Empty(t, unfilled(t, l.pool), "nothing is shown for these: add fixtures of version %d", version)
+		require.Empty(t, unfilled(t, l.pool), "nothing is shown for these: add fixtures of %s", result.Source.Path)
 	}
 }
 
@@ -143,10 +143,10 @@ func unfilled(t *testing.T, pool *pgxpool.Pool) []string {
 func TestEachStepUpKeepsEveryRow(t *testing.T) {
 	t.Parallel()
 	l := newLadder(t)
-	l.climb(t, func(name string) func() {
+	l.climb(t, func() func(string) {
 		before := shapeOf(t, l.pool)
 		rows := rowsOf(t, l.pool, before)
-		return func() { require.Equal(t, rows, rowsOf(t, l.pool, before), name) }
+		return func(name string) { require.Equal(t, rows, rowsOf(t, l.pool, before), name) }
 	})
 }
 
@@ -156,9 +156,9 @@ func TestStepsDownKeepTheRowsOfEarlierSteps(t *testing.T) {
 	t.Parallel()
 	l := newLadder(t)
 	var shapes []shape // by version
-	l.climb(t, func(string) func() {
+	l.climb(t, func() func(string) {
 		shapes = append(shapes, shapeOf(t, l.pool))
-		return func() {}
+		return func(string) {}
 	})
 	rows := make([][]string, len(shapes))
 	for version, of := range shapes {
@@ -180,7 +180,7 @@ func TestStepsDownKeepTheRowsOfEarlierSteps(t *testing.T) {
 func TestMissingFixturesAreFound(t *testing.T) {
 	t.Parallel()
 	l := newLadder(t)
-	l.climb(t, func(string) func() { return func() {} })
+	l.climb(t, func() func(string) { return func(string) {} })
 	exec(t, l.pool, `CREATE TABLE added (id integer NOT NULL, note text)`)
 	for _, step := range []struct{ insert, want string }{
 		{``, "added: 0 rows, 0 with every column, 0 without any that may be NULL"},
@@ -228,9 +228,9 @@ func TestNoStepRewritesATable(t *testing.T) {
 	t.Parallel()
 	l := newLadder(t)
 	refuseRewrites(t, l.pool)
-	l.climb(t, func(name string) func() {
+	l.climb(t, func() func(string) {
 		before := storage(t, l.pool)
-		return func() { require.Empty(t, replaced(before, storage(t, l.pool)), "%s rewrites these", name) }
+		return func(name string) { require.Empty(t, replaced(before, storage(t, l.pool)), "%s rewrites these", name) }
 	})
 }
 
