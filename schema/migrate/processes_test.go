@@ -186,7 +186,7 @@ func TestProcesses(t *testing.T) {
 	databaseURL := storetest.EmptyURL(t)
 	conn := dial(t, databaseURL)
 	runSQL(t, conn, countDDL)
-	require.Zero(t, command(t, databaseURL, "up").status)
+	require.Zero(t, invoke(t, databaseURL, "up").status)
 	fresh := catalog(t, conn)
 	require.Contains(t, fresh, fmt.Sprintf("version %d: 1", len(names)))
 	counts := make([]int, len(names))
