@@ -32,7 +32,7 @@ const fragment = `package fragment
 import (
 %s)
 
-func _(ctx context.Context, st *store.Store, actor store.Actor, team db.TeamID) error {
+func _(ctx context.Context, pool *pgxpool.Pool, st *store.Store, actor store.Actor, team db.TeamID) error {
 %s
 return nil
 }
@@ -41,7 +41,8 @@ return nil
 // What a fragment may import: each one that it names, and those of the parameters.
 var fragmentImports = []string{
 	"context", "errors", "fmt", "time",
-	"github.com/rowhouse/rowhouse/db", "github.com/rowhouse/rowhouse/store",
+	"github.com/jackc/pgx/v5/pgxpool",
+	"github.com/rowhouse/rowhouse/db", "github.com/rowhouse/rowhouse/schema", "github.com/rowhouse/rowhouse/store",
 }
 
 func TestCode(t *testing.T) {
@@ -119,7 +120,7 @@ func function(block string) string {
 	var imports strings.Builder
 	for _, path := range fragmentImports {
 		name := filepath.Base(path)
-		if slices.Contains([]string{"context", "db", "store"}, name) || regexp.MustCompile(`\b`+name+`\.`).MatchString(block) {
+		if slices.Contains([]string{"context", "pgxpool", "db", "store"}, name) || regexp.MustCompile(`\b`+name+`\.`).MatchString(block) {
 			fmt.Fprintf(&imports, "\t%q\n", path)
 		}
 	}

@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"context"
+	"errors"
 	"log"
 	"os"
 
@@ -29,8 +30,9 @@ func ExampleMigrate() {
 	}
 }
 
-// A service that leaves migrating to CI may refuse to start on an older schema.
-func ExampleVersion() {
+// A service that leaves migrating to CI may refuse to start on another schema than
+// its own.
+func ExampleVerify() {
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
 	if err != nil {
@@ -38,11 +40,30 @@ func ExampleVersion() {
 	}
 	defer pool.Close()
 
-	version, err := schema.Version(ctx, pool)
+	err = schema.Verify(ctx, pool)
+	if errors.Is(err, schema.ErrDatabaseNewer) {
+		log.Print(err) // a newer build is being rolled out, and migrations only add
+		err = nil
+	}
 	if err != nil {
 		log.Fatal(err)
 	}
-	if version < schema.Latest() {
-		log.Fatalf("the database is at version %d, this build needs %d: run the migrations", version, schema.Latest())
+}
+
+// What would stop a migration is known before it begins.
+func ExampleCheck() {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	problems, err := schema.Check(ctx, pool)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range problems {
+		log.Print(p)
 	}
 }

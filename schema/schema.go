@@ -15,10 +15,13 @@
 //     that is looked at or changed;
 //   - TimeZone is UTC;
 //   - statement_timeout is off, since building an index may take long: ctx
-//     limits a run. A lock_timeout stays as it is, and is worth setting where
-//     the tables are in use (?lock_timeout=5s in the URL): a migration that
-//     waits for a lock makes others wait behind it. It then fails, and can be
-//     run again.
+//     limits a run;
+//   - lock_timeout is what [WithLockTimeout] says, else what it is, else
+//     [DefaultLockTimeout], because a migration that waits for a lock makes
+//     others wait behind it;
+//   - client_connection_check_interval is a second, where the server can do
+//     that: the server does not go on with an index for a process that was
+//     killed.
 //
 // It must be a direct connection, not one through a proxy that pools by
 // transaction (PgBouncer in that mode, for one): there neither these settings
@@ -33,7 +36,7 @@
 // Services may go on reading and writing meanwhile: indexes are built
 // CONCURRENTLY, and the rest takes its locks for moments, one table at a time.
 // [Status], [Version], and Migrate with nothing pending take no lock and wait
-// for nobody.
+// for nobody. [Check] and [Verify] only read.
 package schema
 
 import (
@@ -87,8 +90,8 @@ type MigrationStatus struct {
 // error and stays; of the failed migration either nothing is left, or an
 // unfinished index that the next run drops and builds again.
 //
-// It returns a [*MigrationError] when a migration fails. Rows that break a rule
-// of the schema are such a failure, which names them and changes nothing. Other
+// It returns a [*ProblemError], and has changed nothing, when [Check] finds what would
+// stop it, and a [*MigrationError] when a migration fails. Other
 // errors say that the database can't be reached, that the connection's
 // search_path names no schema, that this build lacks a migration between two
 // that the database has, or that ctx ended while another process migrated.
