@@ -31,7 +31,7 @@ func TestBadEnvironment(t *testing.T) {
 		"unreadable URL":        {"postgres://ada:" + password + "@" + password + "@127.0.0.1:1/house", secret, "", urlVariable},
 		"slash in the password": {"postgres://ada:1/" + password + "@127.0.0.1:1/house", secret, "", urlVariable},
 		"database down":         {"postgres://ada:" + password + "@127.0.0.1:1/house?sslmode=disable", secret, "", "failed to connect"},
-		"migrations missing":    {storetest.EmptyURL(t), secret, "", "go run ./schema/migrate up"},
+		"migrations missing":    {storetest.EmptyURL(t), secret, "", "it lacks 00001_baseline.sql"},
 		"occupied address":      {url, secret, occupied.Addr().String(), "in use"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // of one that serves all the same
