@@ -83,7 +83,9 @@ func TestLockThatIsNeverLetGo(t *testing.T) {
 	before := dump(t, pool)
 	begin(t, url, `LOCK TABLE teams IN ROW EXCLUSIVE MODE`)
 	var told reports
-	_, err := schema.Migrate(t.Context(), pool, schema.WithLockTimeout(time.Millisecond), told.option())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := schema.Migrate(ctx, pool, schema.WithLockTimeout(time.Millisecond), told.option())
 	var failed *schema.MigrationError
 	require.ErrorAs(t, err, &failed)
 	var pgErr *pgconn.PgError
@@ -101,7 +103,7 @@ func TestCancelBetweenTries(t *testing.T) {
 	pool := open(t, url)
 	migrateTo(t, pool, 2)
 	begin(t, url, `SELECT FROM teams`)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	_, err := schema.Migrate(ctx, pool, schema.WithLockTimeout(200*time.Millisecond), schema.WithProgress(func(p schema.Progress) {
 		if p.Retry > 0 {

@@ -155,6 +155,16 @@ func databases(t *testing.T, root string) []string {
 		SELECT array_agg(datname::text ORDER BY datname) FROM pg_database WHERE datname NOT LIKE '%template_%'`)
 }
 
+// The server is of the major that .ci/majors means to test on.
+func TestMajor(t *testing.T) {
+	t.Parallel()
+	want := os.Getenv("TEST_POSTGRES_MAJOR")
+	if want == "" {
+		t.Skip("TEST_POSTGRES_MAJOR names none")
+	}
+	require.Equal(t, want, query[string](t, URL(t), `SELECT (current_setting('server_version_num')::integer / 10000)::text`))
+}
+
 func TestUsersServer(t *testing.T) {
 	t.Parallel()
 	user, root := usersServer(t)
