@@ -674,5 +674,10 @@ func (m *model) violations() []store.Violation {
 			violations = append(violations, store.Violation{Rule: "pending invitation by a deleted user", Table: invitations, ID: int64(inv.ID), TeamID: inv.Team})
 		}
 	}
+	// The model has the invitations of one call as it answered them, which is not always by
+	// id: an address keeps its place when only its second entry can be used.
+	slices.SortStableFunc(violations, func(a, b store.Violation) int {
+		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.ID, b.ID))
+	})
 	return violations
 }
