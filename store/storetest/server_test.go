@@ -90,6 +90,7 @@ func usersServer(t *testing.T) (user, root string) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop(context.Background())) })
 	for _, statement := range []string{
+		`ALTER ROLE postgres SET password_encryption = 'scram-sha-256'`, // the default from 14 on
 		`CREATE ROLE tester LOGIN CREATEDB PASSWORD 'se/cret'`,
 		`CREATE ROLE reader LOGIN PASSWORD 'se/cret'`,
 		`CREATE DATABASE rowhouse`,
