@@ -14,7 +14,7 @@ const ApplySubscription = `-- name: ApplySubscription :one
 WITH team AS (
     SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at
     FROM teams
-    WHERE teams.id = nullif(current_setting('rowhouse.locked_team', true), '')::integer
+    WHERE teams.id = nullif(current_setting('rowhouse.locked_team', true), '')::bigint
 ),
 event AS (
     INSERT INTO subscription_events (id, type, created_at, received_at)

@@ -113,7 +113,7 @@ SELECT set_config('rowhouse.locked_team', coalesce((SELECT team.id::text FROM te
 WITH team AS (
     SELECT teams.*
     FROM teams
-    WHERE teams.id = nullif(current_setting('rowhouse.locked_team', true), '')::integer
+    WHERE teams.id = nullif(current_setting('rowhouse.locked_team', true), '')::bigint
 ),
 event AS (
     INSERT INTO subscription_events (id, type, created_at, received_at)

@@ -46,17 +46,35 @@ func (o object) column() (typ string, notNull bool, value string) {
 	return parts[1], parts[2] != "", strings.TrimPrefix(parts[3], " ")
 }
 
-// asWanted takes an integer column that was widened to bigint for one that was not: the Go
-// types hold both.
+// asWanted takes for the wanted column one that does the same: an integer that was widened
+// to bigint, which the Go types hold, and a key that comes from another sequence, or is an
+// identity.
 func (o object) asWanted(want object) object {
-	if rest, wide := strings.CutPrefix(o.definition, "bigint"); wide && o.kind == "column" && strings.HasPrefix(want.definition, "integer") {
+	if o.kind != "column" {
+		return o
+	}
+	if rest, wide := strings.CutPrefix(o.definition, "bigint"); wide && strings.HasPrefix(want.definition, "integer") {
 		o.definition = "integer" + rest
+	}
+	typ, notNull, value := o.column()
+	_, _, wantValue := want.column()
+	const sequence = "default nextval("
+	if strings.HasPrefix(wantValue, sequence) && (strings.HasPrefix(value, sequence) || strings.HasSuffix(value, " as identity")) {
+		o.definition = typ
+		if notNull {
+			o.definition += " not null"
+		}
+		o.definition += " " + wantValue
 	}
 	return o
 }
 
-// invalid is how the definition of an index ends that the server does not use.
-const invalid = " INVALID"
+// How the definition of an index ends that the server does not use, yet or at all. Whoever
+// builds one concurrently holds a lock on its table that nothing else holds for long.
+const (
+	building = " BUILDING"
+	invalid  = " INVALID"
+)
 
 // catalog is what the migrations make, in the order of the file.
 func catalog() []object {
@@ -124,7 +142,9 @@ func readCatalog(ctx context.Context, conn *pgx.Conn, tables []string) ([]object
 			UNION ALL
 			SELECT 4, 0, 'index', tables.name, pg_class.relname, CASE WHEN indisunique THEN 'UNIQUE ' ELSE '' END
 				|| regexp_replace(substr(definition, strpos(definition, ' USING ') + 7), ' WITH \([^)]*\)', '')
-				|| CASE WHEN indisvalid AND indisready THEN '' ELSE $2 END
+				|| CASE WHEN indisvalid AND indisready THEN ''
+					WHEN EXISTS (SELECT FROM pg_locks WHERE relation = indrelid AND mode = 'ShareUpdateExclusiveLock' AND granted) THEN $2
+					ELSE $3 END
 			FROM tables
 			JOIN pg_index ON indrelid = relation
 			JOIN pg_class ON pg_class.oid = indexrelid
@@ -140,7 +160,7 @@ func readCatalog(ctx context.Context, conn *pgx.Conn, tables []string) ([]object
 		)
 		SELECT kind, table_name::text, name::text, regexp_replace(definition, '\s+', ' ', 'g')
 		FROM objects
-		ORDER BY table_name COLLATE "C", place, number, name COLLATE "C"`, tables, invalid)
+		ORDER BY table_name COLLATE "C", place, number, name COLLATE "C"`, tables, building, invalid)
 	if err != nil {
 		return nil, err
 	}

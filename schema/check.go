@@ -90,6 +90,14 @@ func (s *session) check(ctx context.Context, pending []MigrationStatus) ([]Probl
 		if c.taken, err = readNames(ctx, tx); err != nil {
 			return err
 		}
+		if err := tx.QueryRow(ctx, `SELECT current_schema()::text`).Scan(&c.schema); err != nil {
+			return err
+		}
+		if len(pending) > 0 {
+			if err := c.owner(ctx, pending[0]); err != nil {
+				return err
+			}
+		}
 		for _, m := range pending {
 			if err := c.migration(ctx, m); err != nil {
 				return err
@@ -107,8 +115,9 @@ func (s *session) check(ctx context.Context, pending []MigrationStatus) ([]Probl
 // checker looks for the problems of one database.
 type checker struct {
 	tx       pgx.Tx
+	schema   string
 	live     map[string]object
-	taken    map[string]object // by name, the tables and indexes that have a name of ours
+	taken    map[string]holder // by name, who has one of ours
 	problems []Problem
 	columns  bool // has found a problem with one, and can't rely on them
 }
@@ -118,8 +127,26 @@ func (c *checker) has(kind, table, name string) bool {
 	return found
 }
 
+// problem adds one that no rows are to be shown for.
+func (c *checker) problem(m MigrationStatus, what, repair string) {
+	c.problems = append(c.problems, Problem{Migration: m.Name, What: what, Repair: c.here(repair)})
+}
+
+// here makes a statement one for the schema that was looked at, wherever it is run.
+func (c *checker) here(statement string) string {
+	if statement == "" || c.schema == "public" {
+		return statement
+	}
+	return "SET search_path = " + quote(c.schema) + "; " + statement
+}
+
 // migration checks what one pending migration makes against what is there.
 func (c *checker) migration(ctx context.Context, m MigrationStatus) error {
+	for _, o := range catalog() {
+		if o.version == m.Version && o.kind == "table" {
+			c.table(m, o)
+		}
+	}
 	before := len(c.problems)
 	for _, o := range catalog() {
 		if o.version != m.Version || o.kind != "column" || !c.has("table", o.table, "") {
@@ -139,7 +166,7 @@ func (c *checker) migration(ctx context.Context, m MigrationStatus) error {
 		}
 	}
 	for _, o := range catalog() {
-		if o.version != m.Version || o.kind != "constraint" || !c.has("table", o.table, "") || c.has("constraint", o.table, o.name) {
+		if o.version != m.Version || o.kind != "constraint" || !c.has("table", o.table, "") {
 			continue
 		}
 		if err := c.constraint(ctx, m, o); err != nil {
@@ -162,9 +189,7 @@ var lengthOf = regexp.MustCompile(`^character varying\((\d+)\)$`)
 // column checks a column of a table that is there already, which the migration leaves as
 // it is. What differs in its default alone works.
 func (c *checker) column(ctx context.Context, m MigrationStatus, want object) error {
-	problem := func(what, repair string) {
-		c.problems = append(c.problems, Problem{Migration: m.Name, What: want.table + "." + want.name + " " + what, Repair: repair})
-	}
+	problem := func(what, repair string) { c.problem(m, want.table+"."+want.name+" "+what, repair) }
 	name := quote(want.name)
 	alter := "ALTER TABLE " + want.table + " ALTER COLUMN " + name
 	wantType, wantNotNull, wantValue := want.column()
@@ -180,7 +205,17 @@ func (c *checker) column(ctx context.Context, m MigrationStatus, want object) er
 		problem("is missing from a table that exists; if that table is not the TypeScript app's, rename it", repair)
 		return nil
 	}
-	isType, isNotNull, _ := live.asWanted(want).column()
+	isType, isNotNull, isValue := live.asWanted(want).column()
+	switch isGenerated := strings.HasPrefix(isValue, "generated"); {
+	case isGenerated && !strings.HasPrefix(wantValue, "generated"):
+		problem("is "+isValue+", must take what is written", alter+" DROP EXPRESSION;")
+	case wantValue != "" && isValue == "":
+		repair := ""
+		if strings.HasPrefix(wantValue, "default ") && !strings.Contains(wantValue, "nextval") {
+			repair = alter + " SET " + strings.Replace(wantValue, "default", "DEFAULT", 1) + ";"
+		}
+		problem("has no default, must have "+wantValue, repair)
+	}
 	if isType != wantType {
 		if length := lengthOf.FindStringSubmatch(wantType); length != nil && isText(isType) {
 			err := c.rows(ctx, m, rowRule{
@@ -218,50 +253,120 @@ func (c *checker) column(ctx context.Context, m MigrationStatus, want object) er
 	return nil
 }
 
-// name checks that the name of an index is free, or is its own. Tables and indexes share
-// one space of names.
+// name checks that the name of an index is free, or its own: then the migration drops it
+// and builds it anew, which it can't where a constraint rests on it.
 func (c *checker) name(m MigrationStatus, want object) {
 	is, taken := c.taken[want.name]
-	if !taken || is.kind == "index" && is.table == want.table {
-		return
+	switch {
+	case !taken:
+	case is.table != want.table:
+		c.problem(m, "the name "+want.name+" is taken by "+is.definition, is.rename())
+	case is.name != "" && !isConstraint(want.name):
+		c.problem(m, "the index "+want.name+" is a constraint's, and has to be an index by itself",
+			"ALTER TABLE "+want.table+" DROP CONSTRAINT "+quote(is.name)+";")
 	}
-	of, alter := "a table, view or the like", "TABLE"
-	if is.kind == "index" {
-		of, alter = "an index of "+is.table, "INDEX"
-	}
-	c.problems = append(c.problems, Problem{
-		Migration: m.Name, What: "the name " + want.name + " is taken by " + of,
-		Repair: "ALTER " + alter + " " + want.name + " RENAME TO " + want.name + "_old;",
-	})
 }
 
-// readNames reads whose the names of our indexes are.
-func readNames(ctx context.Context, tx pgx.Tx) (map[string]object, error) {
-	var names []string
+// isConstraint reports whether an index of ours is a constraint's.
+func isConstraint(index string) bool {
+	return slices.ContainsFunc(catalog(), func(o object) bool { return o.kind == "constraint" && o.name == index })
+}
+
+// holder is what has a name of ours.
+type holder struct {
+	kind       string // relation or type
+	table      string // the index's; empty for what is no index
+	name       string // the constraint's that an index is for; empty without one
+	definition string // for people
+	was        string // the name
+}
+
+// rename frees the name.
+func (h holder) rename() string {
+	alter := "TABLE" // for views, sequences and the like, too
+	switch {
+	case h.kind == "type":
+		alter = "TYPE"
+	case h.table != "":
+		alter = "INDEX"
+	}
+	return "ALTER " + alter + " " + h.was + " RENAME TO " + h.was + "_old;"
+}
+
+// readNames reads who has the names of our tables and indexes. Types are in the way of
+// tables alone, whose row types have their names; those of the tables themselves are not.
+func readNames(ctx context.Context, tx pgx.Tx) (map[string]holder, error) {
+	var relations []string
 	for _, o := range catalog() {
 		if o.kind == "index" {
-			names = append(names, o.name)
+			relations = append(relations, o.name)
 		}
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT name.relname::text, coalesce(indexed.relname::text, '')
-		FROM pg_class AS name
-		LEFT JOIN pg_index ON indexrelid = name.oid
-		LEFT JOIN pg_class AS indexed ON indexed.oid = indrelid
-		WHERE name.relnamespace = quote_ident(current_schema())::regnamespace AND name.relname = ANY ($1)`, names)
+		SELECT 'relation', relname::text, coalesce(indexed.name, ''), coalesce(conname::text, ''),
+			CASE WHEN indexed.name IS NOT NULL THEN 'an index of ' || indexed.name
+				ELSE 'a ' || CASE relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence'
+					WHEN 'm' THEN 'materialized view' WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'relation of kind ' || relkind::text END END
+		FROM pg_class AS named
+		LEFT JOIN LATERAL (
+			SELECT relname::text AS name FROM pg_index JOIN pg_class ON pg_class.oid = indrelid WHERE indexrelid = named.oid
+		) AS indexed ON true
+		LEFT JOIN pg_constraint ON conindid = named.oid AND contype IN ('p', 'u', 'x')
+		WHERE named.relnamespace = quote_ident(current_schema())::regnamespace
+			AND (relname = ANY ($1) OR relname = ANY ($2) AND relkind NOT IN ('r', 'p', 'c'))
+		UNION ALL
+		SELECT 'type', typname::text, '', '', 'a type'
+		FROM pg_type
+		LEFT JOIN pg_class ON pg_class.oid = typrelid
+		WHERE typnamespace = quote_ident(current_schema())::regnamespace AND typname = ANY ($2) AND coalesce(relkind = 'c', true)`,
+		relations, tableNames())
 	if err != nil {
 		return nil, err
 	}
-	taken := make(map[string]object)
-	var name, table string
-	_, err = pgx.ForEachRow(rows, []any{&name, &table}, func() error {
-		taken[name] = object{kind: "table", name: name}
-		if table != "" {
-			taken[name] = object{kind: "index", table: table, name: name}
-		}
+	taken := make(map[string]holder)
+	var h holder
+	_, err = pgx.ForEachRow(rows, []any{&h.kind, &h.was, &h.table, &h.name, &h.definition}, func() error {
+		taken[h.was] = h
 		return nil
 	})
 	return taken, err
+}
+
+// owner checks that the role may alter the tables, and build indexes on them: only their
+// owner may.
+func (c *checker) owner(ctx context.Context, m MigrationStatus) error {
+	rows, err := c.tx.Query(ctx, `
+		SELECT relname::text, relowner::regrole::text, quote_ident(current_user)
+		FROM pg_class
+		WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relname = ANY ($1) AND relkind IN ('r', 'p')
+			AND NOT pg_has_role(relowner, 'USAGE')
+		ORDER BY relname`, tableNames())
+	if err != nil {
+		return err
+	}
+	var table, owner, role string
+	_, err = pgx.ForEachRow(rows, []any{&table, &owner, &role}, func() error {
+		c.problem(m, table+" belongs to "+owner+", and "+role+" is not one: migrate as "+owner, "GRANT "+owner+" TO "+role+";")
+		return nil
+	})
+	return err
+}
+
+// table checks what has the name of a table that a migration makes, if it is there.
+func (c *checker) table(m MigrationStatus, want object) {
+	live, found := c.live[want.String()]
+	if is, taken := c.taken[want.table]; taken {
+		c.problem(m, "the name "+want.table+" is taken by "+is.definition, is.rename())
+		delete(c.live, want.String())
+		return
+	}
+	switch {
+	case !found:
+	case strings.HasPrefix(live.definition, "partitioned"):
+		c.problem(m, want.table+" is partitioned, must be an ordinary table: its indexes can't be built concurrently", "")
+	case strings.HasPrefix(live.definition, "unlogged"):
+		c.problem(m, want.table+" is unlogged, must be an ordinary table", "ALTER TABLE "+want.table+" SET LOGGED;")
+	}
 }
 
 // madeWithItsTable reports whether one migration makes a column and its table: then a table
@@ -285,6 +390,20 @@ var (
 // constraint checks the rows of a table that is there without a constraint that the
 // migration adds.
 func (c *checker) constraint(ctx context.Context, m MigrationStatus, want object) error {
+	if is, found := c.live[want.String()]; found {
+		if is.definition != want.definition {
+			c.problem(m, fmt.Sprintf("%s is %s, must be %s", want, is.definition, want.definition), "ALTER TABLE "+want.table+" DROP CONSTRAINT "+want.name+";")
+		}
+		return nil
+	}
+	if index, found := c.live[object{kind: "index", table: want.table, name: want.name}.String()]; found {
+		repair := "ALTER INDEX " + want.name + " RENAME TO " + want.name + "_old;"
+		if columns, unique := strings.CutPrefix(want.definition, "UNIQUE "); unique && index.definition == "UNIQUE btree "+columns {
+			repair = "ALTER TABLE " + want.table + " ADD CONSTRAINT " + want.name + " UNIQUE USING INDEX " + want.name + ";"
+		}
+		c.problem(m, "the index "+want.name+" is no constraint's, and has to be one's", repair)
+		return nil
+	}
 	switch {
 	case primaryKey.MatchString(want.definition):
 		repair := "ALTER TABLE " + want.table + " ADD CONSTRAINT " + want.name + " " + want.definition + ";"
@@ -293,7 +412,7 @@ func (c *checker) constraint(ctx context.Context, m MigrationStatus, want object
 				repair = "ALTER TABLE " + want.table + " RENAME CONSTRAINT " + quote(o.name) + " TO " + want.name + ";"
 			}
 		}
-		c.problems = append(c.problems, Problem{Migration: m.Name, What: want.table + " has no constraint " + want.name, Repair: repair})
+		c.problem(m, want.table+" has no constraint "+want.name, repair)
 	case uniqueOn.MatchString(want.definition):
 		column := uniqueOn.FindStringSubmatch(want.definition)[1]
 		r := rowRule{
@@ -380,7 +499,9 @@ func (c *checker) rows(ctx context.Context, m MigrationStatus, r rowRule) error 
 	repair := r.repair + " WHERE " + r.where + ";"
 	if r.group != "" {
 		groups := from + " GROUP BY " + r.group + " HAVING count(*) > 1"
-		find, separator = "SELECT string_agg(id::text, ', ' ORDER BY id)"+groups+" ORDER BY min(id)", "; "
+		find = fmt.Sprintf("SELECT array_to_string((array_agg(id::text ORDER BY id))[1:%d], ', ') || CASE WHEN count(*) > %[1]d THEN ' and more' ELSE '' END", named) +
+			groups + " ORDER BY min(id)"
+		separator = "; "
 		show = "SELECT " + r.show + " FROM " + r.table + " WHERE (" + r.group + ") IN (SELECT " + r.group + groups + ")"
 		if r.where != "" {
 			show += " AND " + r.where
@@ -403,7 +524,7 @@ func (c *checker) rows(ctx context.Context, m MigrationStatus, r rowRule) error 
 		ids[named] = "and more"
 	}
 	c.problems = append(c.problems, Problem{
-		Migration: m.Name, What: r.table + " " + strings.Join(ids, separator) + " " + r.what, Show: show, Repair: repair,
+		Migration: m.Name, What: r.table + " " + strings.Join(ids, separator) + " " + r.what, Show: c.here(show), Repair: c.here(repair),
 	})
 	return nil
 }

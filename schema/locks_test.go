@@ -126,6 +126,8 @@ func TestLockTimeoutOfASession(t *testing.T) {
 		"of the connection": {"700", nil, "700ms"},
 		"by option":         {"700", []schema.Option{schema.WithLockTimeout(2 * time.Second)}, "2s"},
 		"without end":       {"700", []schema.Option{schema.WithLockTimeout(0)}, "0"},
+		"the shortest":      {"", []schema.Option{schema.WithLockTimeout(time.Nanosecond)}, "1ms"},
+		"the longest":       {"", []schema.Option{schema.WithLockTimeout(1000 * 24 * time.Hour)}, "2147483647ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

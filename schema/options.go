@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -28,6 +29,9 @@ const lockTries = 10
 // Building an index CONCURRENTLY is not limited: it waits for transactions to end, but
 // nobody waits for it.
 func WithLockTimeout(d time.Duration) Option {
+	if d > 0 { // what the server can be told: whole milliseconds, in 32 bits
+		d = min(max(d, time.Millisecond), math.MaxInt32*time.Millisecond)
+	}
 	return func(o *options) { o.lockTimeout = new(max(d, 0)) }
 }
 

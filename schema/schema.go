@@ -14,7 +14,8 @@
 //   - the schema is the first of the search_path that exists, and the only one
 //     that is looked at or changed;
 //   - TimeZone is UTC;
-//   - statement_timeout is off, since building an index may take long: ctx
+//   - the timeouts of statements, transactions and idle sessions are off, since
+//     building an index, and waiting for who builds it, may take long: ctx
 //     limits a run;
 //   - lock_timeout is what [WithLockTimeout] says, else what it is, else
 //     [DefaultLockTimeout], because a migration that waits for a lock makes

@@ -94,7 +94,8 @@ func prepare(ctx context.Context, conn *pgx.Conn, afterConnect func(context.Cont
 	tag, err := conn.Exec(ctx, `
 		SELECT set_config('search_path', quote_ident(current_schema()), false),
 			set_config('TimeZone', 'UTC', false),
-			set_config('statement_timeout', '0', false)
+			(SELECT count(set_config(name, '0', false)) FROM pg_settings WHERE name IN (
+				'statement_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout'))
 		WHERE current_schema() IS NOT NULL`)
 	if err != nil {
 		return err

@@ -59,11 +59,12 @@ func (e *DriftError) Error() string {
 // reads the server's catalog only, whatever the size of the tables, and takes no lock that
 // anybody waits for. It waits, within ctx, for whoever has a table to itself.
 //
-// An integer column that was widened to bigint is right, too. Your own tables, and columns of yours on these that an insert may leave out, are no
+// An integer column that was widened to bigint is right, too, and so is a key from another
+// sequence, or that is an identity. Your own tables, and columns of yours on these that an insert may leave out, are no
 // differences, and neither are your own indexes that are not unique. Whatever else is on
 // the tables and could refuse or change a write is: constraints, unique indexes, triggers,
-// rules, row level security. So is an invalid index, which a CREATE INDEX CONCURRENTLY that failed
-// has left.
+// rules, row level security. So is an invalid index, which a CREATE INDEX CONCURRENTLY that
+// failed has left; not one of yours that is being built.
 //
 // It returns a [*VersionError] for a database of another version, which is not compared:
 // [ErrDatabaseOlder], or [ErrDatabaseNewer], which an older build may go on with, because
@@ -106,7 +107,7 @@ func sameVersion(applied []MigrationStatus) error {
 	return nil
 }
 
-// noTable matches the definition of what has a table's name only.
+// noTable matches the definition of what has a table's name, but not its parts.
 var noTable = regexp.MustCompile(`^(a view|of kind)`)
 
 // compare returns how the live objects differ from those wanted.
@@ -142,7 +143,7 @@ func compare(want, live []object) []string {
 		switch _, notNull, value := o.column(); {
 		case o.kind == "index" && strings.HasSuffix(o.definition, invalid):
 			differences = append(differences, fmt.Sprintf("%s is invalid, and not of the migrations: DROP INDEX CONCURRENTLY %s", o, o.name))
-		case o.kind == "index" && !strings.HasPrefix(o.definition, "UNIQUE "),
+		case o.kind == "index" && (!strings.HasPrefix(o.definition, "UNIQUE ") || strings.HasSuffix(o.definition, building)),
 			o.kind == "column" && (!notNull || value != ""):
 		default:
 			differences = append(differences, fmt.Sprintf("%s is not of the migrations%s", o, described(": ", o.definition)))

@@ -176,3 +176,24 @@ func TestVerifySearchPath(t *testing.T) {
 	require.Error(t, schema.Verify(t.Context(), tenant))
 	require.NoError(t, schema.Verify(t.Context(), public))
 }
+
+// An index that the operator is building is none of ours, and none that failed.
+func TestVerifyWhileAnIndexIsBuilt(t *testing.T) {
+	t.Parallel()
+	url := storetest.URL(t)
+	pool := open(t, url)
+	for _, build := range []string{`CREATE UNIQUE INDEX CONCURRENTLY one_name ON users (name)`, `REINDEX INDEX CONCURRENTLY users_lower_email_unique`} {
+		tx := begin(t, url, writeUsers)
+		built := make(chan error, 1)
+		go func() {
+			_, err := pool.Exec(t.Context(), build)
+			built <- err
+		}()
+		eventually(t, pool, `SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = 'users'::regclass AND NOT indisvalid)`)
+		require.NoError(t, schema.Verify(t.Context(), pool), build)
+		require.NoError(t, tx.Rollback(t.Context()))
+		require.NoError(t, <-built)
+		exec(t, pool, `DROP INDEX IF EXISTS one_name`)
+	}
+	require.NoError(t, schema.Verify(t.Context(), pool))
+}
