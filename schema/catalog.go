@@ -53,6 +53,9 @@ func (o object) asWanted(want object) object {
 	if o.kind != "column" {
 		return o
 	}
+	// What PostgreSQL takes for the same, but writes as it was written.
+	o.definition = strings.Replace(o.definition, "timestamp(6) without", "timestamp without", 1)
+	o.definition = strings.Replace(o.definition, " default CURRENT_TIMESTAMP", " default now()", 1)
 	if rest, wide := strings.CutPrefix(o.definition, "bigint"); wide && strings.HasPrefix(want.definition, "integer") {
 		o.definition = "integer" + rest
 	}

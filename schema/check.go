@@ -230,7 +230,7 @@ func (c *checker) column(ctx context.Context, m MigrationStatus, want object) er
 		}
 		repair := ""
 		switch {
-		case isText(isType) && isText(wantType):
+		case isText(isType) && isText(wantType), strings.HasPrefix(isType, "timestamp("):
 			repair = alter + " TYPE " + wantType + ";"
 		case isType == "timestamp with time zone" && wantType == "timestamp without time zone":
 			repair = alter + " TYPE " + wantType + " USING " + name + " AT TIME ZONE 'UTC';"
@@ -303,7 +303,7 @@ func readNames(ctx context.Context, tx pgx.Tx) (map[string]holder, error) {
 		}
 	}
 	rows, err := tx.Query(ctx, `
-		SELECT 'relation', relname::text, coalesce(indexed.name, ''), coalesce(conname::text, ''),
+		SELECT CASE relkind WHEN 'c' THEN 'type' ELSE 'relation' END, relname::text, coalesce(indexed.name, ''), coalesce(conname::text, ''),
 			CASE WHEN indexed.name IS NOT NULL THEN 'an index of ' || indexed.name
 				ELSE 'a ' || CASE relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence'
 					WHEN 'm' THEN 'materialized view' WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'relation of kind ' || relkind::text END END
@@ -427,12 +427,18 @@ func (c *checker) constraint(ctx context.Context, m MigrationStatus, want object
 	case refersTo.MatchString(want.definition):
 		to := refersTo.FindStringSubmatch(want.definition)
 		column, table, key := to[1], to[2], to[3]
+		where := column + " IS NOT NULL"
+		if c.has("table", table, "") { // else none of them is
+			where += " AND NOT EXISTS (SELECT FROM " + table + " WHERE " + table + "." + key + " = " + want.table + "." + column + ")"
+		}
 		r := rowRule{
-			table: want.table, where: column + " IS NOT NULL AND NOT EXISTS (SELECT FROM " + table + " WHERE " + table + "." + key + " = " + want.table + "." + column + ")",
+			table: want.table, where: where,
 			what: "have a " + column + " that is not in " + table, show: "id, " + column,
 			repair: "DELETE FROM " + want.table,
 		}
-		if _, notNull, _ := c.live["column "+want.table+"."+column].column(); !notNull {
+		if !c.has("table", table, "") {
+			r.repair = "" // all of them: that is for a person to say
+		} else if _, notNull, _ := c.live["column "+want.table+"."+column].column(); !notNull {
 			r.repair = "UPDATE " + want.table + " SET " + column + " = NULL"
 		}
 		return c.rows(ctx, m, r)
@@ -494,7 +500,7 @@ func (c *checker) rows(ctx context.Context, m MigrationStatus, r rowRule) error 
 	if r.where != "" {
 		from += " WHERE " + r.where
 	}
-	find, separator := "SELECT id::text"+from+" ORDER BY id", ", "
+	find, separator := "SELECT coalesce(id::text, 'NULL')"+from+" ORDER BY id", ", "
 	show := "SELECT " + r.show + from + " ORDER BY id;"
 	repair := r.repair + " WHERE " + r.where + ";"
 	if r.group != "" {
