@@ -263,10 +263,10 @@ func TestServerLooksForItsClient(t *testing.T) {
 	exec(t, pool, `
 		CREATE FUNCTION tell() RETURNS event_trigger LANGUAGE plpgsql AS $$
 		BEGIN
-			RAISE NOTICE '%', current_setting('client_connection_check_interval');
+			RAISE NOTICE '%', coalesce(current_setting('client_connection_check_interval', true), 'before 14');
 		END $$;
 		CREATE EVENT TRIGGER tell ON ddl_command_start EXECUTE FUNCTION tell()`)
 	migrate(t, pool)
-	require.Contains(t, told, "1s")
+	require.True(t, told["1s"] || told["before 14"], "%v", told)
 	require.NotContains(t, told, "0")
 }

@@ -161,7 +161,7 @@ const stopAt = `
 		IF version = %[1]d THEN
 			PERFORM set_config('watch.nth', nth::text, false);
 			IF nth = %[2]d THEN
-				PERFORM set_config('client_connection_check_interval', '0', false);
+				PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'client_connection_check_interval';
 				PERFORM pg_advisory_xact_lock_shared(%[3]d, 0);
 			END IF;
 		END IF;
