@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -79,9 +80,8 @@ const (
 	invalid  = " INVALID"
 )
 
-// catalog is what the migrations make, in the order of the file.
-func catalog() []object {
-	var all []object
+// catalog is what the migrations make, in the order of the file. It is not to be changed.
+var catalog = sync.OnceValue(func() (all []object) {
 	lines := bufio.NewScanner(strings.NewReader(catalogText))
 	for lines.Scan() {
 		version, rest, _ := strings.Cut(lines.Text(), " ")
@@ -93,6 +93,16 @@ func catalog() []object {
 			panic(fmt.Sprintf("schema: catalog.txt: %v", err)) // the test would have failed
 		}
 		all = append(all, object{number, kind, table, name, definition})
+	}
+	return all
+})
+
+// made is what one migration makes of a kind.
+func made(version int64, kind string) (all []object) {
+	for _, o := range catalog() {
+		if o.version == version && o.kind == kind {
+			all = append(all, o)
+		}
 	}
 	return all
 }

@@ -331,3 +331,24 @@ func (locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
 // the run: its next step takes it once more, and nobody gets in between. The end
 // also frees it where a statement can't, on a connection that ctx has broken.
 func (locker) SessionUnlock(context.Context, *sql.Conn) error { return nil }
+
+// tableWithRows returns one of the tables that has rows; none when all are empty.
+func (s *session) tableWithRows(ctx context.Context) (string, error) {
+	live, err := readCatalog(ctx, s.conn, tableNames())
+	if err != nil {
+		return "", fmt.Errorf("read the catalog: %w", err)
+	}
+	for _, o := range live {
+		if o.kind != "table" {
+			continue
+		}
+		var rows bool
+		if err := s.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+o.table+")").Scan(&rows); err != nil {
+			return "", fmt.Errorf("look for rows in %s: %w", o.table, err)
+		}
+		if rows {
+			return o.table, nil
+		}
+	}
+	return "", nil
+}
