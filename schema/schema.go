@@ -178,10 +178,11 @@ func Redo(ctx context.Context, pool *pgxpool.Pool, with ...Option) (Result, erro
 	if table != "" {
 		return Result{}, fmt.Errorf("%s has rows: redo drops what a migration made, and is for a throwaway database without any", table)
 	}
-	if _, err := s.down(ctx); err != nil {
+	rolledBack, err := s.down(ctx)
+	if err != nil {
 		return Result{}, err
 	}
-	done, err := s.up(ctx)
+	done, err := s.upTo(ctx, rolledBack.Version)
 	if err != nil {
 		return Result{}, err
 	}

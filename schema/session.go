@@ -156,6 +156,13 @@ func (s *session) up(ctx context.Context) ([]Result, error) {
 	})
 }
 
+// upTo applies what is pending up to a version.
+func (s *session) upTo(ctx context.Context, version int64) ([]Result, error) {
+	return s.run(ctx, false, func(provider *goose.Provider) ([]*goose.MigrationResult, error) {
+		return provider.UpTo(ctx, version)
+	})
+}
+
 // down rolls the latest migration back.
 func (s *session) down(ctx context.Context) (Result, error) {
 	done, err := s.run(ctx, true, func(provider *goose.Provider) ([]*goose.MigrationResult, error) {
