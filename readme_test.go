@@ -232,7 +232,7 @@ func TestTables(t *testing.T) {
 			replace(replace(format_type(atttypid, atttypmod), 'character varying', 'varchar'), ' without time zone', ''),
 			CASE WHEN attnotnull THEN '' ELSE ' nullable' END)
 		FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-		WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'goose_db_version' AND attnum > 0 AND NOT attisdropped`)
+		WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'rowhouse_db_version' AND attnum > 0 AND NOT attisdropped`)
 	require.NoError(t, err)
 	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)

@@ -145,7 +145,7 @@ func TestTables(t *testing.T) {
 	want = append(want, "subscriptions", "subscription_events") // ours
 	got := lines(t, pool, `
 		SELECT relname FROM pg_class
-		WHERE relnamespace = 'public'::regnamespace AND relkind NOT IN ('i', 'S') AND relname <> 'goose_db_version'`)
+		WHERE relnamespace = 'public'::regnamespace AND relkind NOT IN ('i', 'S') AND relname <> 'rowhouse_db_version'`)
 	require.ElementsMatch(t, want, got)
 	require.Empty(t, lines(t, pool, `
 		SELECT tgname FROM pg_trigger WHERE NOT tgisinternal`), "triggers stand in the way of a distributed log")
@@ -208,7 +208,7 @@ func TestConstraints(t *testing.T) {
 			FROM unnest(confkey) WITH ORDINALITY AS key (number, position)
 			JOIN pg_attribute ON attrelid = confrelid AND attnum = number
 		) AS referenced
-		WHERE connamespace = 'public'::regnamespace AND conrelid <> 'goose_db_version'::regclass
+		WHERE connamespace = 'public'::regnamespace AND conrelid <> 'rowhouse_db_version'::regclass
 		ORDER BY 1`)
 	require.ElementsMatch(t, append(slices.Clone(seedConstraints), addedConstraints...), got)
 }
@@ -220,7 +220,7 @@ func TestIndexes(t *testing.T) {
 		SELECT replace(pg_get_indexdef(indexrelid), 'public.', '') || CASE WHEN indisvalid THEN '' ELSE ' INVALID' END
 		FROM pg_index
 		JOIN pg_class ON oid = indrelid
-		WHERE relnamespace = 'public'::regnamespace AND relname <> 'goose_db_version'`)
+		WHERE relnamespace = 'public'::regnamespace AND relname <> 'rowhouse_db_version'`)
 	require.ElementsMatch(t, indexes, got)
 }
 
@@ -285,7 +285,7 @@ func snapshotAt(t *testing.T, version int64) string {
 	if version > 0 {
 		db := stdlib.OpenDBFromPool(pool)
 		defer db.Close()
-		provider, err := goose.NewProvider(goose.DialectPostgres, db, schema.Files, goose.WithDisableGlobalRegistry(true))
+		provider, err := goose.NewProvider(goose.DialectPostgres, db, schema.Files, goose.WithDisableGlobalRegistry(true), goose.WithTableName("rowhouse_db_version"))
 		require.NoError(t, err)
 		_, err = provider.UpTo(t.Context(), version)
 		require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 var lengthOf = regexp.MustCompile(`^character varying\((\d+)\)$`)
 
 // column checks a column of a table that is there already, which the migration leaves as
-// it is. What differs in its default alone works.
+// it is.
 func (c *checker) column(ctx context.Context, m MigrationStatus, want object) error {
 	problem := func(what, repair string) { c.problem(m, want.table+"."+want.name+" "+what, repair) }
 	name := quote(want.name)
@@ -35,15 +35,17 @@ func (c *checker) column(ctx context.Context, m MigrationStatus, want object) er
 		return nil
 	}
 	isType, isNotNull, isValue := live.asWanted(want).column()
-	switch isGenerated := strings.HasPrefix(isValue, "generated"); {
-	case isGenerated && !strings.HasPrefix(wantValue, "generated"):
-		problem("is "+isValue+", must take what is written", alter+" DROP EXPRESSION;")
-	case wantValue != "" && isValue == "":
-		repair := ""
-		if strings.HasPrefix(wantValue, "default ") && !strings.Contains(wantValue, "nextval") {
-			repair = alter + " SET " + strings.Replace(wantValue, "default", "DEFAULT", 1) + ";"
+	if isValue != wantValue {
+		repair := alter + " SET DEFAULT " + strings.TrimPrefix(wantValue, "default ") + ";"
+		switch {
+		case strings.HasPrefix(isValue, "generated") && !strings.HasPrefix(wantValue, "generated"):
+			repair = alter + " DROP EXPRESSION;"
+		case wantValue == "":
+			repair = alter + " DROP DEFAULT;"
+		case strings.HasPrefix(wantValue, "generated"), strings.Contains(wantValue, "nextval"):
+			repair = ""
 		}
-		problem("has no default, must have "+wantValue, repair)
+		problem("has "+orNoDefault(isValue)+", must have "+orNoDefault(wantValue), repair)
 	}
 	if isType != wantType {
 		if length := lengthOf.FindStringSubmatch(wantType); length != nil && isText(isType) {
@@ -80,6 +82,13 @@ func (c *checker) column(ctx context.Context, m MigrationStatus, want object) er
 		problem("is NOT NULL, must allow NULL", alter+" DROP NOT NULL;")
 	}
 	return nil
+}
+
+func orNoDefault(value string) string {
+	if value == "" {
+		return "no default"
+	}
+	return value
 }
 
 // name checks that the name of an index is free, or its own: then the migration drops it

@@ -174,6 +174,15 @@ var dirt = map[string]struct {
 		says:  []string{"00001_baseline.sql: users.role has no default, must have default 'member'::character varying"},
 		shows: []string{""},
 	},
+	"other defaults": {
+		make: `ALTER TABLE users ALTER role SET DEFAULT 'owner', ALTER name SET DEFAULT ''; ALTER TABLE teams ADD COLUMN deleted_at timestamp DEFAULT now()`,
+		says: []string{
+			"00001_baseline.sql: users.name has default ''::character varying, must have no default",
+			"00001_baseline.sql: users.role has default 'owner'::character varying, must have default 'member'::character varying",
+			"00003_columns.sql: teams.deleted_at has default now(), must have no default",
+		},
+		shows: []string{"", "", ""},
+	},
 	"a key that comes from nowhere": {
 		make:   `ALTER TABLE users ALTER id DROP DEFAULT`,
 		says:   []string{"00001_baseline.sql: users.id has no default, must have default nextval('users_id_seq'::regclass)"},
@@ -181,7 +190,7 @@ var dirt = map[string]struct {
 	},
 	"a column that can't be written": {
 		make:  `ALTER TABLE teams DROP COLUMN plan_name; ALTER TABLE teams ADD plan_name varchar(50) GENERATED ALWAYS AS (left(name, 50)) STORED`,
-		says:  []string{"00001_baseline.sql: teams.plan_name is generated always as "},
+		says:  []string{"00001_baseline.sql: teams.plan_name has generated always as "},
 		shows: []string{""},
 	},
 	"a partitioned log": {
@@ -371,6 +380,19 @@ func TestNothingToRepair(t *testing.T) {
 	require.Empty(t, problems, "a wider id, a column of the app's own, an identity, another sequence, times written otherwise")
 	migrate(t, app)
 	require.NoError(t, schema.Verify(t.Context(), app))
+}
+
+// A service that uses goose for its own tables has goose's table, with versions of its own.
+func TestGooseOfTheService(t *testing.T) {
+	t.Parallel()
+	pool := openApp(t, drizzlePlain)
+	exec(t, pool, `CREATE TABLE goose_db_version (id serial PRIMARY KEY, version_id bigint NOT NULL, is_applied boolean NOT NULL, tstamp timestamp DEFAULT now());
+		INSERT INTO goose_db_version (version_id, is_applied) SELECT i, true FROM generate_series(0, 9) AS i`)
+	require.Zero(t, versionOf(t, pool))
+	require.ErrorIs(t, schema.Verify(t.Context(), pool), schema.ErrDatabaseOlder)
+	migrate(t, pool)
+	require.NoError(t, schema.Verify(t.Context(), pool))
+	require.Equal(t, []string{"10"}, lines(t, pool, `SELECT count(*)::text FROM goose_db_version`))
 }
 
 // A problem is named at once, however many rows it has.

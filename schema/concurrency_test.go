@@ -27,7 +27,7 @@ func TestManyMigratorsAtOnce(t *testing.T) {
 	pool := open(t, url)
 	require.Equal(t, freshSnapshot(t), snapshot(t, pool, "public"))
 	require.Equal(t, []string{"0 1", "1 1", "2 1", "3 1", "4 1", "5 1"},
-		lines(t, pool, `SELECT format('%s %s', version_id, count(*)) FROM goose_db_version GROUP BY version_id ORDER BY version_id`))
+		lines(t, pool, `SELECT format('%s %s', version_id, count(*)) FROM rowhouse_db_version GROUP BY version_id ORDER BY version_id`))
 }
 
 // writeUsers is a transaction that CREATE INDEX CONCURRENTLY on users waits for.

@@ -74,6 +74,30 @@ func TestLockThatIsHeldForAWhile(t *testing.T) {
 	require.Regexp(t, `^00003_columns.sql line \d+: ALTER TABLE teams: no lock, trying again in \d+ms$`, first.String())
 }
 
+// A connection that was lost in a pause is replaced, and the new one waits no longer.
+func TestConnectionLostBetweenTries(t *testing.T) {
+	t.Parallel()
+	url := storetest.EmptyURL(t)
+	pool := open(t, url)
+	migrateTo(t, pool, 2)
+	begin(t, url, `SELECT FROM teams`)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	lost := false
+	migrating := open(t, url, setting("application_name", "migrating"))
+	_, err := schema.Migrate(ctx, migrating, schema.WithLockTimeout(1100*time.Millisecond), schema.WithProgress(func(p schema.Progress) {
+		switch {
+		case p.Retry > 0 && !lost:
+			lost = true
+			exec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'migrating' AND datname = current_database()`)
+		case p.Retry > 0: // the new connection got no lock either, and let go
+			cancel()
+		}
+	}))
+	require.True(t, lost)
+	require.ErrorIs(t, err, context.Canceled, "it waited without end")
+}
+
 // It ends with the tries, and says so; in the database is what was there.
 func TestLockThatIsNeverLetGo(t *testing.T) {
 	t.Parallel()
@@ -147,7 +171,7 @@ func TestLockTimeoutOfASession(t *testing.T) {
 					waits, ok := strings.CutPrefix(notice.Message, "waits ")
 					timeout, statement, _ := strings.Cut(waits, " for ")
 					switch {
-					case !ok, strings.Contains(statement, "goose"): // its table, which nobody else uses
+					case !ok, strings.Contains(statement, "rowhouse_db_version"): // its table, which nobody else uses
 					case strings.Contains(statement, " INDEX CONCURRENTLY "):
 						concurrent[timeout]++
 					default:
@@ -223,7 +247,7 @@ func TestRollbackTo(t *testing.T) {
 	require.Equal(t, []string{"00003_columns.sql", "00002_unique_rules.sql"}, namesOf(results), "what was rolled back is told beside the error")
 	require.Equal(t, int64(1), versionOf(t, pool))
 
-	exec(t, pool, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
+	exec(t, pool, `INSERT INTO rowhouse_db_version (version_id, is_applied) VALUES (99, true)`)
 	_, err = schema.RollbackTo(t.Context(), pool, 0)
 	require.ErrorContains(t, err, "roll back with the build that applied it")
 	require.Equal(t, int64(99), versionOf(t, pool))

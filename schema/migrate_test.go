@@ -34,7 +34,7 @@ func TestEveryMigrationMayRunTwice(t *testing.T) {
 	pool := open(t, storetest.URL(t))
 	want := snapshot(t, pool, "public")
 	for version := schema.Latest(); version > 0; version-- {
-		exec(t, pool, fmt.Sprintf(`DELETE FROM goose_db_version WHERE version_id >= %d`, version))
+		exec(t, pool, fmt.Sprintf(`DELETE FROM rowhouse_db_version WHERE version_id >= %d`, version))
 		migrate(t, pool)
 		require.Equal(t, want, snapshot(t, pool, "public"))
 	}
@@ -144,7 +144,7 @@ func serverTime(t *testing.T, pool *pgxpool.Pool) (now time.Time) {
 func TestDatabaseOfANewerBuild(t *testing.T) {
 	t.Parallel()
 	pool := open(t, storetest.URL(t))
-	exec(t, pool, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
+	exec(t, pool, `INSERT INTO rowhouse_db_version (version_id, is_applied) VALUES (99, true)`)
 	want := snapshot(t, pool, "public")
 	results, err := schema.Migrate(t.Context(), pool)
 	require.NoError(t, err)
@@ -160,7 +160,7 @@ func TestDatabaseOfANewerBuild(t *testing.T) {
 	require.ErrorContains(t, err, "roll back with the build that applied it")
 	require.Equal(t, want, snapshot(t, pool, "public"))
 
-	exec(t, pool, `DELETE FROM goose_db_version WHERE version_id = 2`)
+	exec(t, pool, `DELETE FROM rowhouse_db_version WHERE version_id = 2`)
 	_, err = schema.Migrate(t.Context(), pool)
 	require.ErrorContains(t, err, "missing", "a gap is no place to migrate in")
 }

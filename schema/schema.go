@@ -29,6 +29,9 @@
 // nor the advisory lock by which migrators exclude each other are the session's
 // own.
 //
+// The versions that a database has stand in its table rowhouse_db_version, apart
+// from those of a service that uses goose for its own tables.
+//
 // # Concurrency
 //
 // Any number of processes may call [Migrate] at once, also on an empty
@@ -85,7 +88,8 @@ type MigrationStatus struct {
 // applied: none, and no error, when the database has them all. A database that
 // is ahead of this build is left as it is.
 //
-// It is idempotent and may be run by many processes at once; see the package's
+// First it checks, as [Check] does and for as long as that takes, also where a table is
+// locked. It is idempotent and may be run by many processes at once; see the package's
 // documentation for what it locks. When ctx ends it stops at once, and so it
 // does when a migration fails: what was applied before is returned beside the
 // error and stays; of the failed migration either nothing is left, or an

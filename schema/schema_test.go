@@ -178,14 +178,14 @@ func freshSnapshot(t *testing.T) string {
 	return snapshot(t, open(t, storetest.URL(t)), "public")
 }
 
-// snapshot describes everything in the schema as text, but for goose's table.
+// snapshot describes everything in the schema as text, but for the versions' table.
 func snapshot(t *testing.T, db querier, namespace string) string {
 	t.Helper()
 	all := lines(t, db, `
 		WITH relations AS (
 			SELECT oid AS relation, relname, relkind
 			FROM pg_class
-			WHERE relnamespace = to_regnamespace($1) AND relname NOT LIKE 'goose\_db\_version%'
+			WHERE relnamespace = to_regnamespace($1) AND relname NOT LIKE 'rowhouse\_db\_version%'
 		)
 		SELECT format('relation %s %s', relkind, relname) FROM relations
 		UNION ALL

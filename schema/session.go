@@ -17,6 +17,10 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
+// versionTable has the versions that the database has. It is not goose's default, which
+// is the service's own, should it use goose for its tables.
+const versionTable = "rowhouse_db_version"
+
 // session is the one connection on which a function of this package works.
 //
 // It is not one of the pool's: its settings are the session's, and the advisory
@@ -90,7 +94,7 @@ func prepare(ctx context.Context, conn *pgx.Conn, afterConnect func(context.Cont
 	}
 	// One schema only: DROP INDEX IF EXISTS would go on to the next one of the
 	// path, and drop the index of another copy of the tables there. UTC, because
-	// goose's table takes the session's time without its zone.
+	// the table of versions takes the session's time without its zone.
 	tag, err := conn.Exec(ctx, `
 		SELECT set_config('search_path', quote_ident(current_schema()), false),
 			set_config('TimeZone', 'UTC', false),
@@ -117,13 +121,13 @@ func prepare(ctx context.Context, conn *pgx.Conn, afterConnect func(context.Cont
 // applied returns the migrations that the database has, by ascending version.
 func (s *session) applied(ctx context.Context) ([]MigrationStatus, error) {
 	var exists bool
-	err := s.db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, goose.DefaultTablename).Scan(&exists)
+	err := s.db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, versionTable).Scan(&exists)
 	if err != nil || !exists {
 		return nil, wrapRead(err)
 	}
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT version_id, max(tstamp)
-		FROM goose_db_version
+		FROM rowhouse_db_version
 		WHERE version_id > 0
 		GROUP BY version_id
 		ORDER BY version_id`)
@@ -261,13 +265,14 @@ func gotNoLock(err error) bool {
 func (s *session) provider(ctx context.Context) (*goose.Provider, error) {
 	provider, err := goose.NewProvider(goose.DialectPostgres, s.db, Files,
 		goose.WithDisableGlobalRegistry(true),
+		goose.WithTableName(versionTable),
 		goose.WithSessionLocker(locker{}),
 		goose.WithLogger(goose.NopLogger()),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
-	// This creates goose's table under the lock. Up would do it before it takes
+	// This creates the table of versions under the lock. Up would do it before it takes
 	// the lock, and a hundred processes at once would collide in there.
 	if _, err := provider.GetDBVersion(ctx); err != nil {
 		return nil, fmt.Errorf("prepare to migrate: %w", err)

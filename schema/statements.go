@@ -27,7 +27,8 @@ type statements struct {
 	watching    bool // from the first migration on
 	rollback    bool
 	lockTimeout time.Duration // for a statement that others would wait behind
-	session     time.Duration // lock_timeout as the session has it; negative when that is not known
+	conn        *pgx.Conn     // another one after a connection was lost
+	session     time.Duration // lock_timeout as conn has it; negative when that is not known
 	report      func(Progress)
 	stop        func() // ends the reports of the statement that runs
 }
@@ -54,6 +55,9 @@ func (s *statements) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data p
 	limit := s.lockTimeout
 	if concurrently.MatchString(data.SQL) {
 		limit = 0
+	}
+	if conn != s.conn {
+		s.conn, s.session = conn, -1
 	}
 	if limit != s.session {
 		// On the connection below pgx's, which is traced. A failure is the statement's, too:

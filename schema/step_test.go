@@ -62,7 +62,7 @@ func newLadder(t *testing.T) ladder {
 	pool := open(t, storetest.EmptyURL(t))
 	db := stdlib.OpenDBFromPool(pool)
 	t.Cleanup(func() { _ = db.Close() })
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, schema.Files, goose.WithDisableGlobalRegistry(true))
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, schema.Files, goose.WithDisableGlobalRegistry(true), goose.WithTableName("rowhouse_db_version"))
 	require.NoError(t, err)
 	return ladder{pool, provider}
 }
@@ -97,7 +97,7 @@ func columnsOf(t *testing.T, pool *pgxpool.Pool, nullable bool) shape {
 		SELECT format('%s.%I', relname, attname)
 		FROM pg_class
 		JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'goose_db_version'
+		WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'rowhouse_db_version'
 			AND NOT (attnotnull AND $1)
 		ORDER BY attnum`, nullable) {
 		table, column, _ := strings.Cut(line, ".")

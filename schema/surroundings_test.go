@@ -88,7 +88,7 @@ func TestSearchPath(t *testing.T) {
 	require.Equal(t, want, snapshot(t, public, "public"))
 	require.Equal(t, []string{"7"}, lines(t, public, `
 		SELECT count(*)::text FROM pg_class
-		WHERE relnamespace = '"Tenant ""1"""'::regnamespace AND relkind = 'r' AND relname <> 'goose_db_version'`))
+		WHERE relnamespace = '"Tenant ""1"""'::regnamespace AND relkind = 'r' AND relname <> 'rowhouse_db_version'`))
 	require.Equal(t,
 		lines(t, public, `SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1`),
 		lines(t, public, `SELECT indexname FROM pg_indexes WHERE schemaname LIKE 'Tenant%' ORDER BY 1`))

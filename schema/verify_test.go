@@ -29,7 +29,7 @@ func TestCatalogText(t *testing.T) {
 		defer conn.Close(t.Context())
 		catalog, err := schema.ReadCatalog(t.Context(), conn, lines(t, conn, `
 			SELECT relname::text FROM pg_class
-			WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'goose_db_version'`))
+			WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'rowhouse_db_version'`))
 		require.NoError(t, err)
 		if latest == nil {
 			latest = catalog
@@ -152,13 +152,13 @@ func TestVerifyVersion(t *testing.T) {
 	migrate(t, pool)
 	require.NoError(t, schema.Verify(t.Context(), pool))
 
-	exec(t, pool, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true); ALTER TABLE teams ADD COLUMN of_a_newer_build integer`)
+	exec(t, pool, `INSERT INTO rowhouse_db_version (version_id, is_applied) VALUES (99, true); ALTER TABLE teams ADD COLUMN of_a_newer_build integer`)
 	err := schema.Verify(t.Context(), pool)
 	require.ErrorIs(t, err, schema.ErrDatabaseNewer)
 	require.NotErrorIs(t, err, schema.ErrDatabaseOlder)
 	require.EqualError(t, err, fmt.Sprintf("the database is newer than this build: it is at version 99, the build at %d; deploy the build that migrated it", schema.Latest()))
 
-	exec(t, pool, `DELETE FROM goose_db_version WHERE version_id IN (2, 99)`)
+	exec(t, pool, `DELETE FROM rowhouse_db_version WHERE version_id IN (2, 99)`)
 	older("the database is older than this build: it lacks 00002_unique_rules.sql; migrate it", schema.Latest(), "00002_unique_rules.sql")
 }
 

@@ -135,7 +135,7 @@ func catalog(t *testing.T, pool *pgxpool.Pool) []string {
 	return lines(t, pool, `
 		WITH tables AS (
 			SELECT oid AS id, relname AS name FROM pg_class
-			WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'goose_db_version'
+			WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'rowhouse_db_version'
 		)
 		SELECT format('%s column %s %s: %s, not null %s, default %s, identity %s, generated %s, collation %s', name,
 			row_number() OVER (PARTITION BY name ORDER BY attnum), attname, format_type(atttypid, atttypmod), attnotnull,

@@ -75,7 +75,7 @@ func TestVerify(t *testing.T) {
 		"migrate: the database is not what the migrations make\n",
 	}, invoke(t, databaseURL, "verify"))
 
-	change(t, conn, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
+	change(t, conn, `INSERT INTO rowhouse_db_version (version_id, is_applied) VALUES (99, true)`)
 	require.Equal(t, ran{exitFound, "", "migrate: the database is newer than this build: it is at version 99, the build at 5; deploy the build that migrated it\n"},
 		invoke(t, databaseURL, "verify"))
 	empty := invoke(t, storetest.EmptyURL(t), "verify")
@@ -111,7 +111,7 @@ func TestDryRun(t *testing.T) {
 	databaseURL := storetest.EmptyURL(t)
 	conn := dial(t, databaseURL)
 	relations := func(conn *pgx.Conn) (n int) {
-		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'goose%'`).Scan(&n))
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'rowhouse%'`).Scan(&n))
 		return n
 	}
 	plan := invoke(t, databaseURL, "up", "-dry-run")

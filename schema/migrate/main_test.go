@@ -74,7 +74,7 @@ func TestLifeOfADatabase(t *testing.T) {
 	}
 
 	conn := dial(t, databaseURL)
-	_, err := conn.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)`)
+	_, err := conn.Exec(t.Context(), `INSERT INTO rowhouse_db_version (version_id, is_applied) VALUES (99, true)`)
 	require.NoError(t, err)
 	require.Regexp(t, `\n99 +\(of a newer build\) +20`, invoke(t, databaseURL, "status").stdout)
 	require.Equal(t, "already at version 99\n", invoke(t, databaseURL, "up").stdout)

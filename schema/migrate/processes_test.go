@@ -107,7 +107,7 @@ func catalog(t *testing.T, conn *pgx.Conn) string {
 		FROM relations
 		JOIN pg_index ON indexrelid = relation
 		UNION ALL
-		SELECT format('version %s: %s', version_id, count(*)) FROM public.goose_db_version GROUP BY version_id
+		SELECT format('version %s: %s', version_id, count(*)) FROM public.rowhouse_db_version GROUP BY version_id
 		ORDER BY 1`), "\n")
 }
 
@@ -133,8 +133,8 @@ const countDDL = `
 	CREATE TABLE watch.statements (version bigint NOT NULL, tag text NOT NULL);
 	CREATE FUNCTION watch.note() RETURNS event_trigger LANGUAGE plpgsql AS $$
 	BEGIN
-		IF to_regclass('public.goose_db_version') IS NOT NULL THEN
-			INSERT INTO watch.statements SELECT max(version_id), tg_tag FROM public.goose_db_version;
+		IF to_regclass('public.rowhouse_db_version') IS NOT NULL THEN
+			INSERT INTO watch.statements SELECT max(version_id), tg_tag FROM public.rowhouse_db_version;
 		END IF;
 	END
 	$$;
@@ -154,10 +154,10 @@ const stopAt = `
 		version bigint;
 		nth integer := coalesce(nullif(current_setting('watch.nth', true), ''), '0')::integer + 1;
 	BEGIN
-		IF to_regclass('public.goose_db_version') IS NULL THEN
+		IF to_regclass('public.rowhouse_db_version') IS NULL THEN
 			RETURN;
 		END IF;
-		SELECT max(version_id) INTO version FROM public.goose_db_version;
+		SELECT max(version_id) INTO version FROM public.rowhouse_db_version;
 		IF version = %[1]d THEN
 			PERFORM set_config('watch.nth', nth::text, false);
 			IF nth = %[2]d THEN
@@ -245,7 +245,7 @@ func killed(t *testing.T, binary string, version, nth int, names []string, fresh
 			WHERE datname = current_database() AND state = 'idle' AND query LIKE '%advisory_lock%'`)) == processes-1
 	})
 	at := -1
-	require.NoError(t, conn.QueryRow(t.Context(), `SELECT max(version_id) FROM goose_db_version`).Scan(&at))
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT max(version_id) FROM rowhouse_db_version`).Scan(&at))
 	require.Equal(t, version, at, "it stopped elsewhere")
 
 	i := slices.IndexFunc(all, func(p *process) bool { return p.name == stopped[0] })
