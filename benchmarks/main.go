@@ -1,0 +1,5 @@
+package main
+
+var contenders = []contender{rowhouse, byHand, byHandAgain}
+
+func main() {}
