@@ -276,3 +276,44 @@ func (h *house) dump(ctx context.Context) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// checkReads compares what the contenders read of the data that is raced on.
+func checkReads(ctx context.Context, h *house, contenders []contender) error {
+	config, err := h.config()
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	want := make(map[string]string)
+	serial := h.serial
+	for _, c := range contenders {
+		s, err := c.open(ctx, config, 1)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		h.serial = serial // the same inputs for all
+		for _, op := range operationsOn(h.sizes) {
+			if op.writes {
+				continue
+			}
+			inputs, err := op.inputs(h, ctx, 3)
+			if err != nil {
+				return err
+			}
+			for i, in := range inputs {
+				name := fmt.Sprintf("%s, %d", op.name, i)
+				answer, did := s.answer(ctx, checkCase{name: name, kind: op.kind, in: in})
+				if _, known := want[name]; !known {
+					want[name] = answer
+				}
+				if did && (answer != want[name] || strings.HasPrefix(answer, "failed: ")) {
+					wrong = append(wrong, fmt.Errorf("%s: %s: %s, where the Store has %s", c.name, name, cut(answer), cut(want[name])))
+				}
+			}
+		}
+		s.close()
+	}
+	return errors.Join(wrong...)
+}
+
+func cut(s string) string { return s[:min(len(s), 500)] }

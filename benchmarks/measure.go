@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const workers = 16
+
+// effort is how much is measured.
+type effort struct {
+	rounds  int           // of all contenders, one after the other
+	segment time.Duration // about how long one contender is timed in a round, by the Store's pace
+}
+
+// entrant is a contender with its connections.
+type entrant struct {
+	contender
+	alone, counted, distant, many *session
+	wire                          *wire
+	backend                       int // the server's process behind alone
+}
+
+// round is what one contender did in one round: of one call.
+type round struct {
+	p10, p50       time.Duration
+	client, server time.Duration // CPU
+	allocs, bytes  float64
+	throughput     float64 // calls a second with all workers
+	distant        time.Duration
+}
+
+// figures are one contender's in one operation.
+type figures struct {
+	rounds        []round
+	p10, p50, p99 time.Duration // of all calls
+	roundTrips    float64
+}
+
+// measured is an operation with its figures by contender, nil where it takes no part.
+type measured struct {
+	operation
+	calls   int // a round
+	figures []*figures
+}
+
+// race measures the contenders on a house.
+type race struct {
+	h        *house
+	far      *far
+	entrants []*entrant
+	effort   effort
+	log      io.Writer
+}
+
+func newRace(ctx context.Context, h *house, contenders []contender, e effort, log io.Writer) (_ *race, err error) {
+	config, err := h.config()
+	if err != nil {
+		return nil, err
+	}
+	network, addr := pgconn.NetworkAddress(config.Host, config.Port)
+	r := &race{h: h, effort: e, log: log}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.far, err = newFar(config.DialFunc, network, addr); err != nil {
+		return nil, err
+	}
+	for i, c := range contenders {
+		n := &entrant{contender: c, wire: new(wire)}
+		r.entrants = append(r.entrants, n)
+		named := config.Copy()
+		named.RuntimeParams["application_name"] = fmt.Sprintf("contender %d", i)
+		if n.alone, err = c.open(ctx, named, 1); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+		if err = n.alone.actions[userByID].run(ctx, &input{userID: 1}); err != nil { // connects
+			return nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+		if n.backend, err = h.backend(ctx, named.RuntimeParams["application_name"]); err != nil {
+			return nil, err
+		}
+		for _, one := range []struct {
+			to     **session
+			config *pgx.ConnConfig
+			conns  int
+		}{{&n.counted, n.wire.on(config), 1}, {&n.distant, r.far.on(config), 1}, {&n.many, config, workers}} {
+			if *one.to, err = c.open(ctx, one.config, one.conns); err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+	}
+	return r, nil
+}
+
+func (r *race) close() {
+	for _, n := range r.entrants {
+		for _, s := range []*session{n.alone, n.counted, n.distant, n.many} {
+			if s != nil {
+				s.close()
+			}
+		}
+	}
+	if r.far != nil {
+		r.far.close()
+	}
+}
+
+func (r *race) measure(ctx context.Context, op operation) (measured, error) {
+	m := measured{operation: op, figures: make([]*figures, len(r.entrants))}
+	if err := r.h.exec(ctx, "VACUUM ANALYZE"); err != nil {
+		return m, err
+	}
+	started := time.Now()
+	for i, n := range r.entrants {
+		if n.alone.actions[op.kind].run == nil {
+			continue
+		}
+		m.figures[i] = &figures{rounds: make([]round, r.effort.rounds)}
+		if err := r.warm(ctx, op, n, m.figures[i]); err != nil {
+			return m, fmt.Errorf("%s: %s: %w", op.name, n.name, err)
+		}
+	}
+	pace, err := r.pace(ctx, op)
+	if err != nil {
+		return m, err
+	}
+	m.calls = min(max(int(r.effort.segment/pace), 3), 1000)
+	samples := make([][]time.Duration, len(r.entrants))
+	for turn := range r.effort.rounds {
+		for k := range r.entrants {
+			i := (k + turn) % len(r.entrants) // nobody is always the first
+			if m.figures[i] == nil {
+				continue
+			}
+			taken, err := r.runRound(ctx, op, r.entrants[i], m.calls, &m.figures[i].rounds[turn])
+			if err != nil {
+				return m, fmt.Errorf("%s: %s: %w", op.name, r.entrants[i].name, err)
+			}
+			samples[i] = append(samples[i], taken...)
+		}
+	}
+	for i, f := range m.figures {
+		if f != nil {
+			slices.Sort(samples[i])
+			f.p10, f.p50, f.p99 = quantile(samples[i], 0.10), quantile(samples[i], 0.50), quantile(samples[i], 0.99)
+		}
+	}
+	fmt.Fprintf(r.log, "%-28s %4d calls × %d rounds  %v\n", op.name, m.calls, r.effort.rounds, time.Since(started).Round(100*time.Millisecond))
+	return m, nil
+}
+
+// inputs are ready for a contender: nothing is left to do but the call.
+func (r *race) inputs(ctx context.Context, op operation, n *entrant, count int) ([]input, error) {
+	inputs, err := op.inputs(r.h, ctx, count)
+	if err != nil {
+		return nil, err
+	}
+	if prepare := n.alone.actions[op.kind].prepare; prepare != nil {
+		for i := range inputs {
+			prepare(&inputs[i])
+		}
+	}
+	return inputs, nil
+}
+
+// warm lets a contender prepare its statements, on every connection and for longer than
+// the five plans after which the server may keep one; and counts its round trips.
+func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) error {
+	const calls = 8
+	inputs, err := r.inputs(ctx, op, n, 4*calls+workers*calls)
+	if err != nil {
+		return err
+	}
+	take := func(count int) []input {
+		taken := inputs[:count]
+		inputs = inputs[count:]
+		return taken
+	}
+	for _, s := range []*session{n.alone, n.distant, n.counted} {
+		if err := s.all(ctx, op.kind, take(calls)); err != nil {
+			return err
+		}
+	}
+	before := n.wire.roundTrips.Load()
+	if err := n.counted.all(ctx, op.kind, take(calls)); err != nil {
+		return err
+	}
+	f.roundTrips = float64(n.wire.roundTrips.Load()-before) / calls
+	_, err = n.many.atOnce(ctx, op.kind, inputs)
+	return err
+}
+
+// pace is the Store's time for a call.
+func (r *race) pace(ctx context.Context, op operation) (time.Duration, error) {
+	const calls = 5
+	inputs, err := r.inputs(ctx, op, r.entrants[0], calls)
+	if err != nil {
+		return 0, err
+	}
+	started := time.Now()
+	err = r.entrants[0].alone.all(ctx, op.kind, inputs)
+	return time.Since(started) / calls, err
+}
+
+func (r *race) runRound(ctx context.Context, op operation, n *entrant, calls int, to *round) ([]time.Duration, error) {
+	// With all workers as many calls as alone, but at least four each; far away fewer.
+	many, distant := max(calls, 4*workers), min(calls, 20)
+	inputs, err := r.inputs(ctx, op, n, calls+many+distant)
+	if err != nil {
+		return nil, err
+	}
+	samples := make([]time.Duration, calls)
+	run := n.alone.actions[op.kind].run
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	client, server := clientCPU(), backendCPU(n.backend)
+	for i := range samples {
+		started := time.Now()
+		err := run(ctx, &inputs[i])
+		samples[i] = time.Since(started)
+		if err != nil {
+			return nil, err
+		}
+	}
+	client, server = clientCPU()-client, backendCPU(n.backend)-server
+	runtime.ReadMemStats(&after)
+	each := float64(calls)
+	to.client, to.server = client/time.Duration(calls), server/time.Duration(calls)
+	to.allocs = float64(after.Mallocs-before.Mallocs) / each
+	to.bytes = float64(after.TotalAlloc-before.TotalAlloc) / each
+	inputs = inputs[calls:]
+
+	elapsed, err := n.many.atOnce(ctx, op.kind, inputs[:many])
+	if err != nil {
+		return nil, err
+	}
+	to.throughput = float64(many) / elapsed.Seconds()
+	inputs = inputs[many:]
+
+	away := make([]time.Duration, distant)
+	run = n.distant.actions[op.kind].run
+	for i := range away {
+		started := time.Now()
+		err := run(ctx, &inputs[i])
+		away[i] = time.Since(started)
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(away)
+	to.distant = quantile(away, 0.5)
+	sorted := slices.Sorted(slices.Values(samples))
+	to.p10, to.p50 = quantile(sorted, 0.1), quantile(sorted, 0.5)
+	return samples, nil
+}
+
+// all makes calls one after the other.
+func (s *session) all(ctx context.Context, k kind, inputs []input) error {
+	for i := range inputs {
+		if err := s.actions[k].run(ctx, &inputs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// atOnce shares calls among the workers and returns how long they took.
+func (s *session) atOnce(ctx context.Context, k kind, inputs []input) (time.Duration, error) {
+	run := s.actions[k].run
+	errs := make([]error, workers)
+	start := make(chan struct{})
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			<-start
+			for errs[w] == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(inputs) {
+					return
+				}
+				errs[w] = run(ctx, &inputs[i])
+			}
+		})
+	}
+	started := time.Now()
+	close(start)
+	group.Wait()
+	return time.Since(started), errors.Join(errs...)
+}
+
+// quantile is of values in ascending order.
+func quantile[T any](sorted []T, q float64) T {
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}

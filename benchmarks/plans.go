@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime/pprof"
+
+	"github.com/rowhouse/rowhouse/internal/throwaway"
+	"github.com/rowhouse/rowhouse/store"
+)
+
+// plans counts how often the server planned the Store's statements once they were warm.
+func (r report) plans(ctx context.Context, h *house) error {
+	config, err := h.config()
+	if err != nil {
+		return err
+	}
+	pool, err := openPool(ctx, config, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	s := &session{actions: storeActions(store.New(pool))}
+	const calls = 20
+	r.line("\n## Plans\n\nOf the Store's statements on one connection, in %d calls once it is warm: made anew, and kept ones used (pg_prepared_statements).", calls)
+	r.table("operation", "plans made a call", "kept plans used a call")
+	for _, op := range r.all {
+		inputs, err := op.inputs(h, ctx, 2*calls)
+		if err != nil {
+			return err
+		}
+		if err := s.all(ctx, op.kind, inputs[:calls]); err != nil {
+			return err
+		}
+		var made, kept [2]int
+		for i := range made {
+			// The simple protocol prepares nothing, so it does not count itself.
+			if err := pool.QueryRow(ctx, `SELECT coalesce(sum(custom_plans), 0)::int, coalesce(sum(generic_plans), 0)::int
+				FROM pg_prepared_statements WHERE statement NOT LIKE '%pg_prepared_statements%'`).Scan(&made[i], &kept[i]); err != nil {
+				return err
+			}
+			if i == 0 {
+				if err := s.all(ctx, op.kind, inputs[calls:]); err != nil {
+					return err
+				}
+			}
+		}
+		r.row(op.name, fmt.Sprintf("%.2f", float64(made[1]-made[0])/calls), fmt.Sprintf("%.2f", float64(kept[1]-kept[0])/calls))
+	}
+	return nil
+}
+
+// growth is how the Store's reads get slower while the log grows.
+func (r report) growth(ctx context.Context, server *throwaway.Server, logSizes []int, e effort) error {
+	if len(logSizes) == 0 {
+		return nil
+	}
+	r.line("\n## Growth\n\np10 in µs, and the server's CPU in µs in brackets, by the number of rows in one team's log; the deep page is at its other end.")
+	grown := []string{"user by id", "team of 5", fmt.Sprintf("first page of %d log rows", pageSize), "page at depth"}
+	r.table(append([]string{"log rows"}, grown...)...)
+	for _, n := range logSizes {
+		data := sizes{teams: 1000, log: n, logRows: 1}
+		h, err := newHouse(ctx, server, fmt.Sprintf("grown_%d", n), data)
+		if err != nil {
+			return err
+		}
+		cells := []string{thousands(n)}
+		one, err := newRace(ctx, h, []contender{rowhouse}, e, os.Stderr)
+		if err != nil {
+			return err
+		}
+		for _, op := range operationsOn(data) {
+			if op.writes || op.kind == credentials || op.kind == teamsOfUser {
+				continue
+			}
+			m, err := one.measure(ctx, op)
+			if err != nil {
+				one.close()
+				return err
+			}
+			_, server := m.figures[0].cpu()
+			cells = append(cells, micro(m.figures[0].p10)+" ("+micro(server)+")")
+		}
+		one.close()
+		if err := h.close(ctx); err != nil {
+			return err
+		}
+		r.row(cells...)
+	}
+	return nil
+}
+
+func startProfile(name string) (end func(), err error) {
+	if name == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
+}
