@@ -15,7 +15,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const workers = 16
+const (
+	workers     = 16
+	fewestCalls = 3 // of one contender in a round
+)
 
 // effort is how much is measured.
 type effort struct {
@@ -137,9 +140,13 @@ func (r *race) measure(ctx context.Context, op operation) (measured, error) {
 	if err != nil {
 		return m, err
 	}
-	m.calls = min(max(int(r.effort.segment/pace), 3), 1000)
+	m.calls = min(max(int(r.effort.segment/pace), fewestCalls), 1000)
+	turns := r.effort.rounds
+	if pace > 50*time.Millisecond {
+		turns = max(turns/4, 1)
+	}
 	samples := make([][]time.Duration, len(r.entrants))
-	for turn := range r.effort.rounds {
+	for turn := range turns {
 		for k := range r.entrants {
 			i := (k + turn) % len(r.entrants) // nobody is always the first
 			if m.figures[i] == nil {
@@ -154,11 +161,12 @@ func (r *race) measure(ctx context.Context, op operation) (measured, error) {
 	}
 	for i, f := range m.figures {
 		if f != nil {
+			f.rounds = f.rounds[:turns]
 			slices.Sort(samples[i])
 			f.p10, f.p50, f.p99 = quantile(samples[i], 0.10), quantile(samples[i], 0.50), quantile(samples[i], 0.99)
 		}
 	}
-	fmt.Fprintf(r.log, "%-28s %4d calls × %d rounds  %v\n", op.name, m.calls, r.effort.rounds, time.Since(started).Round(100*time.Millisecond))
+	fmt.Fprintf(r.log, "%-28s %4d calls × %d rounds  %v\n", op.name, m.calls, turns, time.Since(started).Round(100*time.Millisecond))
 	return m, nil
 }
 
@@ -179,7 +187,10 @@ func (r *race) inputs(ctx context.Context, op operation, n *entrant, count int) 
 // warm lets a contender prepare its statements, on every connection and for longer than
 // the five plans after which the server may keep one; and counts its round trips.
 func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) error {
-	const calls = 8
+	calls := 8
+	if op.kind == logRows {
+		calls = 1
+	}
 	inputs, err := r.inputs(ctx, op, n, 4*calls+workers*calls)
 	if err != nil {
 		return err
@@ -198,7 +209,7 @@ func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) e
 	if err := n.counted.all(ctx, op.kind, take(calls)); err != nil {
 		return err
 	}
-	f.roundTrips = float64(n.wire.roundTrips.Load()-before) / calls
+	f.roundTrips = float64(n.wire.roundTrips.Load()-before) / float64(calls)
 	_, err = n.many.atOnce(ctx, op.kind, inputs)
 	return err
 }
@@ -218,6 +229,9 @@ func (r *race) pace(ctx context.Context, op operation) (time.Duration, error) {
 func (r *race) runRound(ctx context.Context, op operation, n *entrant, calls int, to *round) ([]time.Duration, error) {
 	// With all workers as many calls as alone, but at least four each; far away fewer.
 	many, distant := max(calls, 4*workers), min(calls, 20)
+	if calls == fewestCalls { // of what is slow
+		many, distant = workers, 1
+	}
 	inputs, err := r.inputs(ctx, op, n, calls+many+distant)
 	if err != nil {
 		return nil, err
