@@ -27,7 +27,7 @@ import (
 	"github.com/rowhouse/rowhouse/internal/throwaway"
 )
 
-var contenders = []contender{rowhouse, byHand, byHandAgain, plainly, withSqlx}
+var contenders = []contender{rowhouse, byHand, byHandAgain, plainly, withSqlx, withGORM}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
