@@ -27,7 +27,7 @@ import (
 	"github.com/rowhouse/rowhouse/internal/throwaway"
 )
 
-var contenders = []contender{rowhouse, byHand, byHandAgain, plainly, withSqlx, withGORM, withBun}
+var contenders = []contender{rowhouse, byHand, byHandAgain, byBytes, byArrays, plainly, withSqlx, withGORM, withBun}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

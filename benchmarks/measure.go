@@ -89,7 +89,7 @@ func newRace(ctx context.Context, h *house, contenders []contender, e effort, lo
 		if n.alone, err = c.open(ctx, named, 1); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		if err = n.alone.actions[userByID].run(ctx, &input{userID: 1}); err != nil { // connects
+		if err = n.alone.connect(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
 		if n.backend, err = h.backend(ctx, named.RuntimeParams["application_name"]); err != nil {
@@ -320,4 +320,12 @@ func (s *session) atOnce(ctx context.Context, k kind, inputs []input) (time.Dura
 // quantile is of values in ascending order.
 func quantile[T any](sorted []T, q float64) T {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
+
+// connect makes a session's first call.
+func (s *session) connect(ctx context.Context) error {
+	if run := s.actions[userByID].run; run != nil {
+		return run(ctx, &input{userID: 1})
+	}
+	return s.actions[teamWithMembers].run(ctx, &input{teamID: 1})
 }
