@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -116,15 +115,14 @@ func (s *Store) recordActivities(ctx context.Context, list []RecordActivity, fro
 	}
 	var in input
 	for i, p := range list {
-		at := func(field string) string { return fmt.Sprintf("[%d].%s", from+i, field) }
-		in.required(at("Action"), string(p.Action), maxActivityType)
+		in.required("Action", string(p.Action), maxActivityType)
 		arg.TeamIDs[i], arg.UserIDs[i], arg.Actions[i] = int64(p.TeamID), int64(p.UserID), string(p.Action)
 		if ip := ipText(p.IP); ip != nil {
 			arg.IPAddresses[i] = *ip
 		}
-		arg.Metadata[i] = string(in.metadata(at("Metadata"), p.Metadata))
+		arg.Metadata[i] = string(in.metadata("Metadata", p.Metadata))
 		if in.err != nil {
-			return in.err
+			return in.at(from + i)
 		}
 		if p.UserID < 0 || p.UserID > math.MaxInt32 { // no row has it, and the column can't hold it
 			return ErrNotFound
@@ -184,25 +182,19 @@ func (s *Store) TeamActivity(ctx context.Context, team db.TeamID, page ActivityP
 	if err != nil {
 		return nil, "", err
 	}
-	var rows []db.ListTeamActivityPageRow
+	var rows []Activity
 	if actions == nil {
-		rows, err = queries.ListTeamActivityPage(ctx, s.conn, db.ListTeamActivityPageParams{
-			TeamID: team, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
-		})
+		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListTeamActivityPage,
+			team, since, before.time, before.id, int32(limit+1))
 	} else {
-		var some []db.ListTeamActivityOfPageRow
-		some, err = queries.ListTeamActivityOfPage(ctx, s.conn, db.ListTeamActivityOfPageParams{
-			TeamID: team, Actions: actions, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
-		})
-		for _, r := range some {
-			rows = append(rows, db.ListTeamActivityPageRow(r))
-		}
+		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListTeamActivityOfPage,
+			actions, team, since, before.time, before.id, int32(limit+1))
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	activity, next := cut(rows, limit, listTeamActivity, int64(team), func(r *db.ListTeamActivityPageRow) (Activity, position) {
-		return Activity{r.ActivityLog, r.UserName}, position{r.ActivityLog.Timestamp, int64(r.ActivityLog.ID)}
+	activity, next := cutItems(rows, limit, listTeamActivity, int64(team), func(a *Activity) position {
+		return position{a.Timestamp, int64(a.ID)}
 	})
 	return activity, next, nil
 }
@@ -217,25 +209,19 @@ func (s *Store) UserActivity(ctx context.Context, user db.UserID, page ActivityP
 	if err != nil {
 		return nil, "", err
 	}
-	var rows []db.ListUserActivityPageRow
+	var rows []Activity
 	if actions == nil {
-		rows, err = queries.ListUserActivityPage(ctx, s.conn, db.ListUserActivityPageParams{
-			UserID: &user, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
-		})
+		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListUserActivityPage,
+			user, since, before.time, before.id, int32(limit+1))
 	} else {
-		var some []db.ListUserActivityOfPageRow
-		some, err = queries.ListUserActivityOfPage(ctx, s.conn, db.ListUserActivityOfPageParams{
-			UserID: &user, Actions: actions, Since: since, BeforeTimestamp: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
-		})
-		for _, r := range some {
-			rows = append(rows, db.ListUserActivityPageRow(r))
-		}
+		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListUserActivityOfPage,
+			user, actions, since, before.time, before.id, int32(limit+1))
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	activity, next := cut(rows, limit, listUserActivity, int64(user), func(r *db.ListUserActivityPageRow) (Activity, position) {
-		return Activity{r.ActivityLog, r.UserName}, position{r.ActivityLog.Timestamp, int64(r.ActivityLog.ID)}
+	activity, next := cutItems(rows, limit, listUserActivity, int64(user), func(a *Activity) position {
+		return position{a.Timestamp, int64(a.ID)}
 	})
 	return activity, next, nil
 }

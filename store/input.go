@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -34,6 +36,15 @@ func (in *input) refuse(field, reason string) {
 	if in.err == nil {
 		in.err = &InvalidInputError{Field: field, Reason: reason}
 	}
+}
+
+// at is the complaint, about an element of a list.
+func (in *input) at(index int) error {
+	var invalid *InvalidInputError
+	if errors.As(in.err, &invalid) {
+		return &InvalidInputError{Field: fmt.Sprintf("[%d].%s", index, invalid.Field), Reason: invalid.Reason}
+	}
+	return in.err
 }
 
 // optional checks a text that may be empty, or white space, which stands for NULL.

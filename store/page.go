@@ -125,6 +125,14 @@ func cut[Row, Item any](rows []Row, limit int, l list, of int64, item func(*Row)
 	return items, encodeCursor(l, of, last)
 }
 
+// cutItems is cut of rows that are the items already.
+func cutItems[Item any](items []Item, limit int, l list, of int64, at func(*Item) position) ([]Item, Cursor) {
+	if len(items) <= limit {
+		return items, ""
+	}
+	return items[:limit:limit], encodeCursor(l, of, at(&items[limit-1]))
+}
+
 // All walks a list page by page, from where page begins, and holds one page in memory:
 //
 //	read := func(p store.Page) ([]store.Member, store.Cursor, error) { return st.Members(ctx, team, p) }

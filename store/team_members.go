@@ -23,12 +23,13 @@ func newMember(r db.ListTeamMembersRow) Member {
 	return Member{r.TeamMember, MemberUser{ID: r.TeamMember.UserID, Name: r.UserName, Email: r.UserEmail}}
 }
 
-func newMembers[Row db.ListTeamMembersRow | db.ListTeamMembersForUserRow](rows []Row) []Member {
-	members := make([]Member, len(rows))
-	for i, r := range rows {
-		members[i] = newMember(db.ListTeamMembersRow(r))
+// readMembers reads members by one of the queries that return ListTeamMembers' columns.
+func readMembers(ctx context.Context, conn db.DBTX, sql string, args ...any) ([]Member, error) {
+	members, err := read(ctx, conn, 8, memberTargets, sql, args...)
+	for i := range members {
+		members[i].User.ID = members[i].UserID
 	}
-	return members
+	return members, err
 }
 
 // Members returns a page of a team's live members, in the order in which they joined.
@@ -40,14 +41,12 @@ func (s *Store) Members(ctx context.Context, team db.TeamID, page Page) ([]Membe
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := queries.ListMembersPage(ctx, s.conn, db.ListMembersPageParams{
-		TeamID: team, AfterJoinedAt: after.time, AfterID: after.id, PageLimit: int32(limit + 1),
-	})
+	members, err := readMembers(ctx, s.conn, db.ListMembersPage, team, after.time, after.id, int32(limit+1))
 	if err != nil {
 		return nil, "", err
 	}
-	members, next := cut(rows, limit, listMembers, int64(team), func(r *db.ListMembersPageRow) (Member, position) {
-		return newMember(db.ListTeamMembersRow(*r)), position{r.TeamMember.JoinedAt, int64(r.TeamMember.ID)}
+	members, next := cutItems(members, limit, listMembers, int64(team), func(m *Member) position {
+		return position{m.JoinedAt, int64(m.TeamMember.ID)}
 	})
 	return members, next, nil
 }

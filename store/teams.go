@@ -52,11 +52,11 @@ func (s *Store) TeamWithMembers(ctx context.Context, id db.TeamID) (TeamWithMemb
 	if err != nil {
 		return TeamWithMembers{}, explain(err, ErrNotFound)
 	}
-	rows, err := queries.ListTeamMembers(ctx, pl, id)
+	members, err := readMembers(ctx, pl, db.ListTeamMembers, id)
 	if err = pl.close(err); err != nil {
 		return TeamWithMembers{}, err
 	}
-	return TeamWithMembers{team, newMembers(rows)}, nil
+	return TeamWithMembers{team, members}, nil
 }
 
 // TeamForUser returns the team of the user's earliest membership, as
@@ -74,11 +74,10 @@ func (s *Store) TeamForUser(ctx context.Context, user db.UserID) (TeamWithMember
 		if err != nil {
 			return TeamWithMembers{}, explain(err, ErrNotFound)
 		}
-		rows, err := queries.ListTeamMembersForUser(ctx, pl, user)
+		members, err := readMembers(ctx, pl, db.ListTeamMembersForUser, user)
 		if err = pl.close(err); err != nil {
 			return TeamWithMembers{}, err
 		}
-		members := newMembers(rows)
 		if slices.ContainsFunc(members, func(m Member) bool { return m.TeamID == team.ID && m.UserID == user }) {
 			return TeamWithMembers{team, members}, nil
 		}
@@ -123,14 +122,16 @@ func (s *Store) TeamsForUser(ctx context.Context, user db.UserID, page Page) ([]
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := queries.ListTeamsForUserPage(ctx, s.conn, db.ListTeamsForUserPageParams{
-		UserID: user, AfterJoinedAt: after.time, AfterID: after.id, PageLimit: int32(limit + 1),
-	})
+	var members []db.TeamMemberID // of whom the cursor is made
+	teams, err := read(ctx, s.conn, min(limit+1, 8), func(dest []any, t *UserTeam) []any {
+		members = append(members, 0)
+		return append(teamTargets(dest, &t.Team), &members[len(members)-1], &t.Role, &t.JoinedAt)
+	}, db.ListTeamsForUserPage, user, after.time, after.id, int32(limit+1))
 	if err != nil {
 		return nil, "", err
 	}
-	teams, next := cut(rows, limit, listTeamsForUser, int64(user), func(r *db.ListTeamsForUserPageRow) (UserTeam, position) {
-		return UserTeam{r.Team, r.Role, r.JoinedAt}, position{r.JoinedAt, int64(r.MemberID)}
+	teams, next := cutItems(teams, limit, listTeamsForUser, int64(user), func(t *UserTeam) position {
+		return position{t.JoinedAt, int64(members[limit-1])}
 	})
 	return teams, next, nil
 }
