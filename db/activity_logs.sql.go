@@ -447,12 +447,11 @@ func (q *Queries) RecordActivities(ctx context.Context, db DBTX, arg RecordActiv
 	return missing, err
 }
 
-const RecordActivity = `-- name: RecordActivity :one
+const RecordActivity = `-- name: RecordActivity :execrows
 INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
 SELECT teams.id, $1, $2, timezone('utc', now()), $3, $4
 FROM teams
 WHERE teams.id = $5 AND teams.deleted_at IS NULL
-RETURNING team_id
 `
 
 type RecordActivityParams struct {
@@ -463,19 +462,19 @@ type RecordActivityParams struct {
 	TeamID    TeamID          `json:"teamId"`
 }
 
-// RecordActivity answers with the team's id; no row comes back when there is no such
-// team. An unknown user breaks activity_logs_user_id_users_id_fk.
-func (q *Queries) RecordActivity(ctx context.Context, db DBTX, arg RecordActivityParams) (TeamID, error) {
-	row := db.QueryRow(ctx, RecordActivity,
+// RecordActivity inserts no row when there is no such team. An unknown user breaks activity_logs_user_id_users_id_fk.
+func (q *Queries) RecordActivity(ctx context.Context, db DBTX, arg RecordActivityParams) (int64, error) {
+	result, err := db.Exec(ctx, RecordActivity,
 		arg.UserID,
 		arg.Action,
 		arg.IPAddress,
 		arg.Metadata,
 		arg.TeamID,
 	)
-	var team_id TeamID
-	err := row.Scan(&team_id)
-	return team_id, err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const RecordUserActivity = `-- name: RecordUserActivity :one

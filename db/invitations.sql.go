@@ -539,7 +539,7 @@ invited AS (
     FROM allowed
     WHERE (SELECT count(*) FROM retired) >= 0 -- always true: counting makes retired run before the insert
     ON CONFLICT (team_id, lower(email)) WHERE status = 'pending' DO NOTHING
-    RETURNING id, team_id, email, role, invited_by, invited_at, status, NULL::bytea AS token_hash, expires_at
+    RETURNING invitations.id, invitations.team_id, invitations.email, invitations.role, invitations.invited_by, invitations.invited_at, invitations.expires_at
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
@@ -547,8 +547,8 @@ logged AS (
         jsonb_build_object('invitationId', invited.id, 'email', invited.email, 'role', invited.role)
     FROM invited
 )
-SELECT invitations.id, invitations.team_id, invitations.email, invitations.role, invitations.invited_by, invitations.invited_at, invitations.status, invitations.token_hash, invitations.expires_at
-FROM invited AS invitations
+SELECT invited.id, invited.invited_at, invited.expires_at
+FROM invited
 `
 
 type InviteMemberParams struct {
@@ -562,12 +562,14 @@ type InviteMemberParams struct {
 }
 
 type InviteMemberRow struct {
-	Invitation Invitation `json:"invitation"`
+	ID        int32      `json:"id"`
+	InvitedAt time.Time  `json:"invitedAt"`
+	ExpiresAt *time.Time `json:"expiresAt"`
 }
 
 // InviteMember runs after LockTeam. No row comes back, and nothing is written, when the
 // actor is no owner, or the address is a member's or has an invitation that can be
-// used: ExplainInvite tells.
+// used: ExplainInvite tells. The rest of the row is what the caller gave.
 func (q *Queries) InviteMember(ctx context.Context, db DBTX, arg InviteMemberParams) (InviteMemberRow, error) {
 	row := db.QueryRow(ctx, InviteMember,
 		arg.TeamID,
@@ -579,17 +581,7 @@ func (q *Queries) InviteMember(ctx context.Context, db DBTX, arg InviteMemberPar
 		arg.IPAddress,
 	)
 	var i InviteMemberRow
-	err := row.Scan(
-		&i.Invitation.ID,
-		&i.Invitation.TeamID,
-		&i.Invitation.Email,
-		&i.Invitation.Role,
-		&i.Invitation.InvitedBy,
-		&i.Invitation.InvitedAt,
-		&i.Invitation.Status,
-		&i.Invitation.TokenHash,
-		&i.Invitation.ExpiresAt,
-	)
+	err := row.Scan(&i.ID, &i.InvitedAt, &i.ExpiresAt)
 	return i, err
 }
 

@@ -294,19 +294,19 @@ WITH new_user AS (
     INSERT INTO users (name, email, password_hash, role, created_at, updated_at)
     VALUES ($1, $2, $3, 'owner', timezone('utc', now()), timezone('utc', now()))
     ON CONFLICT DO NOTHING
-    RETURNING id, name, email, '' AS password_hash, role, created_at, updated_at, deleted_at
+    RETURNING users.id, users.created_at
 ),
 new_team AS (
     INSERT INTO teams (name, created_at, updated_at)
-    SELECT $4, new_user.created_at, new_user.updated_at
+    SELECT $4, new_user.created_at, new_user.created_at
     FROM new_user
-    RETURNING id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit, deleted_at
+    RETURNING teams.id
 ),
 new_membership AS (
     INSERT INTO team_members (user_id, team_id, role, joined_at)
     SELECT new_user.id, new_team.id, 'owner', new_user.created_at
     FROM new_user, new_team
-    RETURNING id, user_id, team_id, role, joined_at
+    RETURNING team_members.id, team_members.user_id, team_members.team_id, team_members.joined_at
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
@@ -317,8 +317,8 @@ logged AS (
     ) AS step (n, action, metadata)
     ORDER BY step.n
 )
-SELECT users.id, users.name, users.email, users.password_hash, users.role, users.created_at, users.updated_at, users.deleted_at, teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at, team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at
-FROM new_user AS users, new_team AS teams, new_membership AS team_members
+SELECT new_membership.id, new_membership.user_id, new_membership.team_id, new_membership.joined_at
+FROM new_membership
 `
 
 type SignUpParams struct {
@@ -330,12 +330,14 @@ type SignUpParams struct {
 }
 
 type SignUpRow struct {
-	User       User       `json:"user"`
-	Team       Team       `json:"team"`
-	TeamMember TeamMember `json:"teamMember"`
+	ID       int32     `json:"id"`
+	UserID   int32     `json:"userId"`
+	TeamID   int32     `json:"teamId"`
+	JoinedAt time.Time `json:"joinedAt"`
 }
 
-// SignUp creates an account, its team and its membership as owner, and logs both.
+// SignUp creates an account, its team and its membership as owner, and logs both. What
+// comes back is what the caller can't know: the ids and the time.
 // No row comes back when a unique index has its e-mail, which IsEmailTaken confirms:
 // ON CONFLICT leaves a surrounding transaction usable.
 func (q *Queries) SignUp(ctx context.Context, db DBTX, arg SignUpParams) (SignUpRow, error) {
@@ -348,30 +350,10 @@ func (q *Queries) SignUp(ctx context.Context, db DBTX, arg SignUpParams) (SignUp
 	)
 	var i SignUpRow
 	err := row.Scan(
-		&i.User.ID,
-		&i.User.Name,
-		&i.User.Email,
-		&i.User.PasswordHash,
-		&i.User.Role,
-		&i.User.CreatedAt,
-		&i.User.UpdatedAt,
-		&i.User.DeletedAt,
-		&i.Team.ID,
-		&i.Team.Name,
-		&i.Team.CreatedAt,
-		&i.Team.UpdatedAt,
-		&i.Team.StripeCustomerID,
-		&i.Team.StripeSubscriptionID,
-		&i.Team.StripeProductID,
-		&i.Team.PlanName,
-		&i.Team.SubscriptionStatus,
-		&i.Team.SeatLimit,
-		&i.Team.DeletedAt,
-		&i.TeamMember.ID,
-		&i.TeamMember.UserID,
-		&i.TeamMember.TeamID,
-		&i.TeamMember.Role,
-		&i.TeamMember.JoinedAt,
+		&i.ID,
+		&i.UserID,
+		&i.TeamID,
+		&i.JoinedAt,
 	)
 	return i, err
 }

@@ -1,11 +1,9 @@
--- name: RecordActivity :one
--- RecordActivity answers with the team's id; no row comes back when there is no such
--- team. An unknown user breaks activity_logs_user_id_users_id_fk.
+-- name: RecordActivity :execrows
+-- RecordActivity inserts no row when there is no such team. An unknown user breaks activity_logs_user_id_users_id_fk.
 INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
 SELECT teams.id, sqlc.narg(user_id), @action, timezone('utc', now()), sqlc.narg(ip_address), sqlc.narg(metadata)
 FROM teams
-WHERE teams.id = @team_id AND teams.deleted_at IS NULL
-RETURNING team_id;
+WHERE teams.id = @team_id AND teams.deleted_at IS NULL;
 
 -- name: RecordUserActivity :one
 -- RecordUserActivity logs in the team of the user's earliest membership, and nowhere

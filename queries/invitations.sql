@@ -14,7 +14,7 @@ FOR NO KEY UPDATE;
 -- name: InviteMember :one
 -- InviteMember runs after LockTeam. No row comes back, and nothing is written, when the
 -- actor is no owner, or the address is a member's or has an invitation that can be
--- used: ExplainInvite tells.
+-- used: ExplainInvite tells. The rest of the row is what the caller gave.
 WITH actor AS (
     SELECT team_members.user_id
     FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
@@ -51,7 +51,7 @@ invited AS (
     FROM allowed
     WHERE (SELECT count(*) FROM retired) >= 0 -- always true: counting makes retired run before the insert
     ON CONFLICT (team_id, lower(email)) WHERE status = 'pending' DO NOTHING
-    RETURNING id, team_id, email, role, invited_by, invited_at, status, NULL::bytea AS token_hash, expires_at
+    RETURNING invitations.id, invitations.team_id, invitations.email, invitations.role, invitations.invited_by, invitations.invited_at, invitations.expires_at
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
@@ -59,8 +59,8 @@ logged AS (
         jsonb_build_object('invitationId', invited.id, 'email', invited.email, 'role', invited.role)
     FROM invited
 )
-SELECT sqlc.embed(invitations)
-FROM invited AS invitations;
+SELECT invited.id, invited.invited_at, invited.expires_at
+FROM invited;
 
 -- name: ExplainInvite :one
 -- ExplainInvite tells why InviteMember did nothing.

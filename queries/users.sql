@@ -1,24 +1,25 @@
 -- name: SignUp :one
--- SignUp creates an account, its team and its membership as owner, and logs both.
+-- SignUp creates an account, its team and its membership as owner, and logs both. What
+-- comes back is what the caller can't know: the ids and the time.
 -- No row comes back when a unique index has its e-mail, which IsEmailTaken confirms:
 -- ON CONFLICT leaves a surrounding transaction usable.
 WITH new_user AS (
     INSERT INTO users (name, email, password_hash, role, created_at, updated_at)
     VALUES (sqlc.narg(name), @email, @password_hash, 'owner', timezone('utc', now()), timezone('utc', now()))
     ON CONFLICT DO NOTHING
-    RETURNING id, name, email, '' AS password_hash, role, created_at, updated_at, deleted_at
+    RETURNING users.id, users.created_at
 ),
 new_team AS (
     INSERT INTO teams (name, created_at, updated_at)
-    SELECT @team_name, new_user.created_at, new_user.updated_at
+    SELECT @team_name, new_user.created_at, new_user.created_at
     FROM new_user
-    RETURNING *
+    RETURNING teams.id
 ),
 new_membership AS (
     INSERT INTO team_members (user_id, team_id, role, joined_at)
     SELECT new_user.id, new_team.id, 'owner', new_user.created_at
     FROM new_user, new_team
-    RETURNING *
+    RETURNING team_members.id, team_members.user_id, team_members.team_id, team_members.joined_at
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
@@ -29,8 +30,8 @@ logged AS (
     ) AS step (n, action, metadata)
     ORDER BY step.n
 )
-SELECT sqlc.embed(users), sqlc.embed(teams), sqlc.embed(team_members)
-FROM new_user AS users, new_team AS teams, new_membership AS team_members;
+SELECT new_membership.id, new_membership.user_id, new_membership.team_id, new_membership.joined_at
+FROM new_membership;
 
 -- name: SignUpWithInvitation :one
 -- SignUpWithInvitation creates an account that joins the invitation's team. It runs

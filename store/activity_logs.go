@@ -46,10 +46,15 @@ func (s *Store) RecordActivity(ctx context.Context, p RecordActivity) error {
 		return in.err
 	}
 	actor := Actor{p.UserID, p.IP}
-	_, err := queries.RecordActivity(ctx, s.pipeline(), db.RecordActivityParams{
-		TeamID: p.TeamID, UserID: actor.user(), Action: p.Action, IPAddress: actor.ip(), Metadata: metadata,
+	return s.retry(ctx, func() error {
+		logged, err := queries.RecordActivity(ctx, s.conn, db.RecordActivityParams{
+			TeamID: p.TeamID, UserID: actor.user(), Action: p.Action, IPAddress: actor.ip(), Metadata: metadata,
+		})
+		if err == nil && logged == 0 {
+			return ErrNotFound
+		}
+		return explainMetadata(explain(err, nil))
 	})
-	return explainMetadata(explain(err, ErrNotFound))
 }
 
 // explainMetadata: JSON that jsonb refuses, such as half a surrogate pair or a number

@@ -56,7 +56,10 @@ func (s *Store) InviteMember(ctx context.Context, p InviteMember) (db.Invitation
 	if err != nil {
 		return db.Invitation{}, "", err
 	}
-	return row.Invitation, token, nil
+	return db.Invitation{
+		ID: db.InvitationID(row.ID), TeamID: p.TeamID, Email: email, Role: p.Role, InvitedBy: p.Actor.UserID,
+		InvitedAt: row.InvitedAt, Status: db.InvitationPending, ExpiresAt: row.ExpiresAt,
+	}, token, nil
 }
 
 // ttl is how many seconds an invitation can be accepted.

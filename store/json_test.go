@@ -177,7 +177,7 @@ var secretHolders = []reflect.Type{
 	reflect.TypeFor[db.UpdatePasswordParams](), reflect.TypeFor[db.GetCredentialsRow](),
 	reflect.TypeFor[store.SignUp](), reflect.TypeFor[store.SignUpWithInvitation](), reflect.TypeFor[store.Credentials](),
 	reflect.TypeFor[store.UpdatePassword](), reflect.TypeFor[store.AcceptInvitation](), reflect.TypeFor[store.DeclineInvitation](),
-	reflect.TypeFor[store.Invited](), reflect.TypeFor[store.SignedUp](), reflect.TypeFor[db.SignUpRow](), reflect.TypeFor[db.SignUpWithInvitationRow](),
+	reflect.TypeFor[store.Invited](), reflect.TypeFor[store.SignedUp](), reflect.TypeFor[db.SignUpWithInvitationRow](),
 	reflect.TypeFor[db.GetUserRow](), reflect.TypeFor[db.GetUserByEmailRow](), reflect.TypeFor[db.ListUsersRow](), reflect.TypeFor[db.UpdateAccountRow](),
 }
 

@@ -16,7 +16,10 @@ import (
 // an earlier one waited for. That is why an operation locks in a statement of its own.
 type pipeline struct {
 	s       *Store
-	queued  []statement // before the first read
+	batch   pgx.Batch
+	room    [3]*pgx.QueuedQuery // of the batch, which so needs none of its own
+	queued  int                 // statements before the first read
+	sent    bool
 	pending []statement // what is read after it
 	results pgx.BatchResults
 }
@@ -26,10 +29,15 @@ type statement struct {
 	args []any
 }
 
-func (s *Store) pipeline() *pipeline { return &pipeline{s: s} }
+func (s *Store) pipeline() *pipeline {
+	p := &pipeline{s: s}
+	p.batch.QueuedQueries = p.room[:0]
+	return p
+}
 
 func (p *pipeline) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	p.queued = append(p.queued, statement{sql, args})
+	p.batch.Queue(sql, args...)
+	p.queued++
 	return pgconn.CommandTag{}, nil
 }
 
@@ -41,15 +49,19 @@ func (p *pipeline) then(sql string, args ...any) {
 // send sends everything, with the first read in its place, and makes that one's result
 // the next.
 func (p *pipeline) send(ctx context.Context, first statement) {
-	batch := new(pgx.Batch)
-	for _, st := range p.queued {
-		batch.Queue(st.sql, st.args...)
+	if p.sent { // a batch can be sent once
+		again := p.batch.QueuedQueries[:p.queued]
+		p.batch = pgx.Batch{}
+		for _, q := range again {
+			p.batch.Queue(q.SQL, q.Arguments...)
+		}
 	}
-	batch.Queue(first.sql, first.args...)
+	p.sent = true
+	p.batch.Queue(first.sql, first.args...)
 	for _, st := range p.pending {
-		batch.Queue(st.sql, st.args...)
+		p.batch.Queue(st.sql, st.args...)
 	}
-	p.results = p.s.conn.SendBatch(ctx, batch)
+	p.results = p.s.conn.SendBatch(ctx, &p.batch)
 	for range p.queued {
 		// A failure here fails every later read with the same error.
 		_, _ = p.results.Exec()
@@ -91,7 +103,7 @@ type pipelineRow struct {
 
 func (r pipelineRow) Scan(dest ...any) error {
 	return r.p.s.retry(r.ctx, func() error {
-		if len(r.p.queued) == 0 && len(r.p.pending) == 0 { // alone it needs no batch
+		if r.p.queued == 0 && len(r.p.pending) == 0 { // alone it needs no batch
 			return r.p.s.conn.QueryRow(r.ctx, r.read.sql, r.read.args...).Scan(dest...)
 		}
 		r.p.send(r.ctx, r.read)

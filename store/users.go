@@ -48,7 +48,15 @@ func (s *Store) SignUp(ctx context.Context, p SignUp) (SignedUp, error) {
 	if err = explain(err, errUnusable); err == errUnusable {
 		err = s.explainSignUp(ctx, arg.Email)
 	}
-	return SignedUp(row), err
+	if err != nil {
+		return SignedUp{}, err
+	}
+	user, team, at := db.UserID(row.UserID), db.TeamID(row.TeamID), row.JoinedAt
+	return SignedUp{
+		db.User{ID: user, Name: arg.Name, Email: arg.Email, Role: db.RoleOwner, CreatedAt: at, UpdatedAt: at},
+		db.Team{ID: team, Name: arg.TeamName, CreatedAt: at, UpdatedAt: at},
+		db.TeamMember{ID: db.TeamMemberID(row.ID), UserID: user, TeamID: team, Role: db.RoleOwner, JoinedAt: at},
+	}, nil
 }
 
 // explainSignUp: ON CONFLICT also passes over an id that is in use, as after rows were
