@@ -44,7 +44,7 @@ func (p hand) signUp(ctx context.Context, in *input) (s handSignUp, err error) {
 			UNION ALL
 			SELECT t.id, u.id, 'SIGN_UP', u.created_at, $5, NULL FROM u, t
 		)
-		SELECT u.id, u.created_at, t.id, m.id FROM u, t, m`, name, email, in.hash, s.Team.Name, addressText).
+		SELECT u.id, u.created_at, t.id, m.id FROM u, t, m`, name, email, in.hash, s.Team.Name, address.String()).
 		Scan(&s.User.ID, &s.User.CreatedAt, &s.Team.ID, &s.MemberID)
 	s.User.UpdatedAt, s.Team.CreatedAt, s.Team.UpdatedAt = s.User.CreatedAt, s.User.CreatedAt, s.User.CreatedAt
 	return s, refusedIfNone(err)
@@ -101,7 +101,7 @@ func (p hand) invite(ctx context.Context, in *input) (i handInvited, err error) 
 			SELECT $1, $2, 'INVITE_TEAM_MEMBER', invited_at, $7, jsonb_build_object('invitationId', id, 'email', $3::text, 'role', $4::text)
 			FROM invited
 		)
-		SELECT id, invited_at, expires_at FROM invited`, i.TeamID, i.InvitedBy, i.Email, i.Role, hash, ttl, addressText).
+		SELECT id, invited_at, expires_at FROM invited`, i.TeamID, i.InvitedBy, i.Email, i.Role, hash, ttl, address.String()).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&i.ID, &i.InvitedAt, &i.ExpiresAt) })
 	return i, refusedIfNone(p.pool.SendBatch(ctx, batch).Close())
 }
@@ -156,7 +156,7 @@ func (p hand) accept(ctx context.Context, in *input) (a handAccepted, err error)
 				jsonb_build_object('invitationId', a.id, 'role', m.role, 'joined', m.joined)
 			FROM member AS m, accepted AS a
 		)
-		SELECT id, team_id, role, joined_at, joined FROM member`, a.UserID, hash, addressText).
+		SELECT id, team_id, role, joined_at, joined FROM member`, a.UserID, hash, address.String()).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&a.ID, &a.TeamID, &a.Role, &a.JoinedAt, &a.Joined) })
 	return a, refusedIfNone(p.pool.SendBatch(ctx, batch).Close())
 }
@@ -181,7 +181,7 @@ func (p hand) remove(ctx context.Context, in *input) error {
 			SELECT $1, $2, 'REMOVE_TEAM_MEMBER', timezone('utc', now()), $4, jsonb_build_object('memberId', id, 'userId', user_id, 'role', role)
 			FROM removed
 		)
-		SELECT EXISTS (SELECT FROM removed)`, team, int32(in.userID), int32(in.memberID), addressText).
+		SELECT EXISTS (SELECT FROM removed)`, team, int32(in.userID), int32(in.memberID), address.String()).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&removed) })
 	if err := p.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return err

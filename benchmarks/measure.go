@@ -187,11 +187,11 @@ func (r *race) inputs(ctx context.Context, op operation, n *entrant, count int) 
 // warm lets a contender prepare its statements, on every connection and for longer than
 // the five plans after which the server may keep one; and counts its round trips.
 func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) error {
-	calls := 8
-	if op.kind == logRows {
-		calls = 1
+	calls, many := 8, 8*workers
+	if op.kind == logRows { // its one statement is planned by its first call
+		calls, many = 2, 0
 	}
-	inputs, err := r.inputs(ctx, op, n, 4*calls+workers*calls)
+	inputs, err := r.inputs(ctx, op, n, 4*calls+many)
 	if err != nil {
 		return err
 	}
