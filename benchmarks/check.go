@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -68,7 +69,7 @@ func (h *house) checkCases(ctx context.Context) (cases []checkCase, err error) {
 	not("a deleted team", teamWithMembers, input{teamID: 12})
 	may("teams of one of whose teams is deleted", teamsOfUser, input{userID: 56})
 	may("teams of a deleted user", teamsOfUser, input{userID: 10})
-	may("an empty log", activityPage, input{teamID: 1 << 30, beforeTime: endOfTime, beforeID: 1 << 31})
+	may("an empty log", activityPage, input{teamID: 1 << 30, beforeTime: endOfTime, beforeID: math.MaxInt32})
 
 	for _, op := range operationsOn(h.sizes) {
 		inputs, err := op.inputs(h, ctx, 3)

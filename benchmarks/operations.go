@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -40,7 +41,7 @@ func operationsOn(s sizes) []operation {
 			return repeated(input{userID: h.crowded}, n), nil
 		}},
 		operation{fmt.Sprintf("first page of %d log rows", pageSize), activityPage, false, func(h *house, _ context.Context, n int) ([]input, error) {
-			return repeated(input{teamID: h.deep, beforeTime: endOfTime, beforeID: 1 << 31}, n), nil
+			return repeated(input{teamID: h.deep, beforeTime: endOfTime, beforeID: math.MaxInt32}, n), nil
 		}},
 		operation{fmt.Sprintf("page at depth %s", thousands(s.log)), activityPage, false, func(h *house, _ context.Context, n int) ([]input, error) {
 			return repeated(h.deepPage, n), nil
