@@ -116,7 +116,7 @@ const (
 		FROM teams WHERE id = $1 AND deleted_at IS NULL`
 	handMembersSQL = `SELECT m.id, m.user_id, m.role, m.joined_at, u.name, u.email
 		FROM team_members AS m JOIN users AS u ON u.id = m.user_id AND u.deleted_at IS NULL
-		WHERE m.team_id = $1
+		WHERE m.team_id = (SELECT $1::integer) -- or a small team is planned at every call
 		ORDER BY m.joined_at, m.id`
 )
 
@@ -162,7 +162,7 @@ func (p hand) teams(ctx context.Context, in *input) ([]handUserTeam, error) {
 		JOIN teams AS t ON t.id = m.team_id AND t.deleted_at IS NULL
 		WHERE m.user_id = $1
 		ORDER BY m.joined_at, m.id
-		LIMIT 50`, int32(in.userID))
+		LIMIT (SELECT 50)`, int32(in.userID))
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (p hand) page(ctx context.Context, in *input) (handPage, error) {
 		FROM activity_logs AS l LEFT JOIN users AS u ON u.id = l.user_id
 		WHERE l.team_id = $1 AND (l."timestamp", l.id) < ($2::timestamp, $3::bigint)
 		ORDER BY l."timestamp" DESC, l.id DESC
-		LIMIT 51`, page.teamID, in.beforeTime, in.beforeID)
+		LIMIT (SELECT 51) -- or it is planned at every call`, page.teamID, in.beforeTime, in.beforeID)
 	if err != nil {
 		return page, err
 	}

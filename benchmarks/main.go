@@ -142,7 +142,7 @@ func run(ctx context.Context, args []string) error {
 		_, err = os.Stdout.Write(b.Bytes())
 		return err
 	}
-	if err := os.WriteFile(strings.TrimSuffix(*out, ".md")+".svg", []byte(rep.chart()), 0o644); err != nil {
+	if err := os.WriteFile(strings.TrimSuffix(strings.ToLower(*out), ".md")+".svg", []byte(rep.chart()), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(*out, b.Bytes(), 0o644)

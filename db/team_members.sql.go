@@ -400,7 +400,7 @@ func (q *Queries) ListMembershipsPage(ctx context.Context, db DBTX, arg ListMemb
 const ListTeamMembers = `-- name: ListTeamMembers :many
 SELECT team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
-WHERE team_members.team_id = $1
+WHERE team_members.team_id = (SELECT $1::integer)
 ORDER BY team_members.joined_at, team_members.id
 `
 
@@ -411,8 +411,10 @@ type ListTeamMembersRow struct {
 }
 
 // ListTeamMembers reads the live members of a team with name and e-mail, in the order
-// in which they joined (team_members_team_id_joined_at_id_idx).
-func (q *Queries) ListTeamMembers(ctx context.Context, db DBTX, teamID TeamID) ([]ListTeamMembersRow, error) {
+// in which they joined (team_members_team_id_joined_at_id_idx). The team is in a subselect
+// so that one plan serves all: a team that is smaller than most would be planned anew at
+// every call, which takes longer than to read it.
+func (q *Queries) ListTeamMembers(ctx context.Context, db DBTX, teamID int32) ([]ListTeamMembersRow, error) {
 	rows, err := db.Query(ctx, ListTeamMembers, teamID)
 	if err != nil {
 		return nil, err
