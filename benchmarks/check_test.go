@@ -121,7 +121,7 @@ func TestARound(t *testing.T) {
 	rep.againstHand()
 	rep.matrix("Throughput", throughput)
 	rep.details()
-	if err := rep.plans(t.Context(), h); err != nil {
+	if err := rep.plans(t.Context(), h, operationsOn(small)); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(b.String(), "\n") {

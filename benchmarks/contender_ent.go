@@ -31,7 +31,10 @@ var withEnt = contender{
 	},
 }
 
-func init() { contenders = append(contenders, withEnt) }
+func init() {
+	contenders = append(contenders, withEnt)
+	tags = "-tags withent "
+}
 
 type entClient struct{ *ent.Client }
 

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -103,20 +104,28 @@ func run(ctx context.Context, args []string) error {
 	if err := checkReads(ctx, h, field); err != nil {
 		return fmt.Errorf("the contenders do not read the same:\n%w", err)
 	}
+	var selected []operation
+	for _, op := range operationsOn(data) {
+		if operations.MatchString(op.name) {
+			selected = append(selected, op)
+		}
+	}
+	var plans bytes.Buffer
+	if err := (report{w: &plans}).plans(ctx, h, selected); err != nil {
+		return err
+	}
 	var all []measured
 	r, err := newRace(ctx, h, field, e, os.Stderr)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	for _, op := range operationsOn(data) {
-		if operations.MatchString(op.name) {
-			m, err := r.measure(ctx, op)
-			if err != nil {
-				return err
-			}
-			all = append(all, m)
+	for _, op := range selected {
+		m, err := r.measure(ctx, op)
+		if err != nil {
+			return err
 		}
+		all = append(all, m)
 	}
 
 	var b bytes.Buffer
@@ -125,15 +134,13 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	rep := report{&b, field, all}
-	rep.line("# Benchmarks\n\nWritten by `go run -C benchmarks .%s`, and not by hand. [README.md](README.md) says what is measured, and how.\n\n%s- %s users, %s teams, %s log rows at the start; %d rounds",
-		commandLine(args), about, thousands(int(h.members+1)), thousands(int(h.deep)), thousands(data.log+4*pageSize+10*data.teams), *rounds)
+	rep.line("# Benchmarks\n\nWritten by `go run -C benchmarks %s.%s`, and not by hand. [README.md](README.md) says what is measured, and how.\n\n%s- %s users, %s teams, %s log rows at the start; %d rounds",
+		tags, commandLine(args), about, thousands(int(h.members+1)), thousands(int(h.deep)), thousands(data.log+4*pageSize+10*data.teams), *rounds)
 	rep.summary()
 	rep.againstHand()
 	rep.matrix(fmt.Sprintf("Throughput with %d workers", workers), throughput)
 	rep.matrix("p50 with 1 ms of network", distantP50)
-	if err := rep.plans(ctx, h); err != nil {
-		return err
-	}
+	b.Write(plans.Bytes())
 	if err := rep.growth(ctx, server, logSizes, e); err != nil {
 		return err
 	}
@@ -142,7 +149,7 @@ func run(ctx context.Context, args []string) error {
 		_, err = os.Stdout.Write(b.Bytes())
 		return err
 	}
-	if err := os.WriteFile(strings.TrimSuffix(strings.ToLower(*out), ".md")+".svg", []byte(rep.chart()), 0o644); err != nil {
+	if err := os.WriteFile(chartBeside(*out), []byte(rep.chart()), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(*out, b.Bytes(), 0o644)
@@ -172,7 +179,16 @@ func numbers(list string) (numbers []int, err error) {
 	return numbers, nil
 }
 
-// commandLine is what was asked for, without where the tables go.
+// chartBeside is the chart's file: results.svg for RESULTS.md.
+func chartBeside(tables string) string {
+	dir, base := filepath.Split(tables)
+	return filepath.Join(dir, strings.ToLower(strings.TrimSuffix(base, ".md"))+".svg")
+}
+
+// tags are those that this program was built with, as the command has them.
+var tags string
+
+// commandLine is what was asked for.
 func commandLine(args []string) string {
 	var b strings.Builder
 	for _, a := range args {
