@@ -51,7 +51,7 @@ func backendCPU(pid int) time.Duration {
 // backend is the process behind a contender's only connection, which it finds by the name
 // that the connection was given. 0 when that process is not on this machine.
 func (h *house) backend(ctx context.Context, application string) (pid int, err error) {
-	err = h.admin.QueryRow(ctx, `SELECT pid FROM pg_stat_activity WHERE application_name = $1`, application).Scan(&pid)
+	err = h.admin.QueryRow(ctx, `SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()`, application).Scan(&pid)
 	if err != nil {
 		return 0, err
 	}

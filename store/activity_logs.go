@@ -77,7 +77,8 @@ func (in *input) metadata(field string, m map[string]any) json.RawMessage {
 		return nil
 	}
 	// jsonb holds no NUL. An escaped backslash before u0000 makes it text.
-	if bytes.Contains(bytes.ReplaceAll(b, []byte(`\\`), nil), []byte(`\u0000`)) {
+	nul := []byte(`\u0000`)
+	if bytes.Contains(b, nul) && bytes.Contains(bytes.ReplaceAll(b, []byte(`\\`), nil), nul) {
 		in.refuse(field, "must not contain a NUL character")
 	}
 	return b
@@ -122,8 +123,8 @@ func (s *Store) recordActivities(ctx context.Context, list []RecordActivity, fro
 	for i, p := range list {
 		in.required("Action", string(p.Action), maxActivityType)
 		arg.TeamIDs[i], arg.UserIDs[i], arg.Actions[i] = int64(p.TeamID), int64(p.UserID), string(p.Action)
-		if ip := ipText(p.IP); ip != nil {
-			arg.IPAddresses[i] = *ip
+		if p.IP.IsValid() {
+			arg.IPAddresses[i] = addressText(p.IP)
 		}
 		arg.Metadata[i] = string(in.metadata("Metadata", p.Metadata))
 		if in.err != nil {

@@ -77,3 +77,37 @@ func fill(t *testing.T, st *store.Store, n int) {
 		exec(t, st, sql, n)
 	}
 }
+
+// A plan is kept also where some teams are far larger than most. A plan for one of the
+// small ones alone looks cheaper than the kept one, and Postgres would make it at every
+// call, which takes longer than to read the team.
+func TestPlansAreKeptWhereTeamsDiffer(t *testing.T) {
+	t.Parallel()
+	st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.MaxConns = 1 }))
+	var version int
+	require.NoError(t, st.Conn().QueryRow(t.Context(), "SELECT current_setting('server_version_num')::integer").Scan(&version))
+	if version < 140000 {
+		t.Skip("the server does not count its plans")
+	}
+	h := newHouse(t, st)
+	fill(t, st, 2000)
+	exec(t, st, "INSERT INTO team_members (user_id, team_id, role) SELECT id, 7, 'member' FROM users WHERE id NOT IN (SELECT user_id FROM team_members WHERE team_id = 7)")
+	exec(t, st, "ANALYZE")
+	planned := func() (plans int) {
+		require.NoError(t, st.Conn().QueryRow(t.Context(), "SELECT sum(custom_plans)::integer FROM pg_prepared_statements WHERE statement LIKE '%name: ListTeamMembers%'").Scan(&plans))
+		return plans
+	}
+	read := func() {
+		_, err := st.TeamWithMembers(t.Context(), h.team.ID)
+		require.NoError(t, err)
+	}
+	for range 10 {
+		read()
+	}
+	warm := planned()
+	require.Positive(t, warm, "the statement is counted")
+	for range 10 {
+		read()
+	}
+	require.Equal(t, warm, planned(), "plans for one call")
+}

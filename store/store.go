@@ -116,16 +116,18 @@ func (a Actor) user() *db.UserID {
 	return &a.UserID
 }
 
-// ip is the address as the log has it. Without its zone, which is of no use elsewhere
-// and may be too long for the column.
+// ip is the address as the log has it, nil for none.
 func (a Actor) ip() *string { return ipText(a.IP) }
 
 func ipText(ip netip.Addr) *string {
 	if !ip.IsValid() {
 		return nil
 	}
-	s := ip.Unmap().WithZone("").String()
-	return &s
+	return new(addressText(ip))
 }
+
+// addressText leaves out the zone, which is of no use elsewhere and may be too long for
+// the column.
+func addressText(ip netip.Addr) string { return ip.Unmap().WithZone("").String() }
 
 var queries = db.New()

@@ -44,7 +44,11 @@ func (s *Store) SignUp(ctx context.Context, p SignUp) (SignedUp, error) {
 	if in.err != nil {
 		return SignedUp{}, in.err
 	}
-	row, err := queries.SignUp(ctx, s.pipeline(), arg)
+	var row db.SignUpRow
+	err := s.retry(ctx, func() (err error) {
+		row, err = queries.SignUp(ctx, s.conn, arg)
+		return err
+	})
 	if err = explain(err, errUnusable); err == errUnusable {
 		err = s.explainSignUp(ctx, arg.Email)
 	}
