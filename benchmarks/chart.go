@@ -18,8 +18,8 @@ func (r report) chart() string {
 		low, high float64
 		ticks     []float64
 	}{
-		{"p50 with 1 ms of network, × the Store's: right is slower", distantP50, 0.8, 24, []float64{1, 2, 4, 8, 16}},
-		{fmt.Sprintf("calls a second of %d workers, × the Store's: left is slower", workers), throughput, 0.08, 1.6, []float64{0.1, 0.2, 0.4, 0.7, 1}},
+		{"p50 at 1 ms, × the Store's: right is slower", distantP50, 0.8, 24, []float64{1, 2, 4, 8, 16}},
+		{fmt.Sprintf("calls/s of %d workers, × the Store's: left is slower", workers), throughput, 0.08, 1.6, []float64{0.1, 0.2, 0.4, 0.7, 1}},
 	}
 	height := top + rowHeight*len(r.all) + 16
 	total := left + len(panels)*(width+gap)
