@@ -141,9 +141,6 @@ func (s *session) answer(ctx context.Context, c checkCase) (string, bool) {
 		return "", false
 	}
 	in := c.in
-	if a.prepare != nil {
-		a.prepare(&in)
-	}
 	result, err := a.result(ctx, &in)
 	switch {
 	case err == nil && c.refused:

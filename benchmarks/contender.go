@@ -42,7 +42,7 @@ const (
 )
 
 // input is what one call of an operation is given; each kind uses some of it. It is made
-// before the clock starts, also in the form in which a contender wants it.
+// before the clock starts.
 type input struct {
 	userID, teamID, memberID int64
 
@@ -57,8 +57,6 @@ type input struct {
 
 	rows  []store.RecordActivity
 	event store.ApplySubscription
-
-	native any // rows or another part, as a contender's prepare made it
 }
 
 // contender is one way of doing the operations.
@@ -79,9 +77,8 @@ type session struct {
 // action is a kind of operation as a contender does it. run throws away what it gets;
 // result makes it comparable. A contender that does not do a kind has a nil run.
 type action struct {
-	prepare func(*input)
-	run     func(context.Context, *input) error
-	result  func(context.Context, *input) (any, error)
+	run    func(context.Context, *input) error
+	result func(context.Context, *input) (any, error)
 }
 
 // act makes an action of a function in the contender's own types. Nothing is converted
@@ -107,12 +104,6 @@ func done(native func(context.Context, *input) error) action {
 	return act(func(ctx context.Context, in *input) (struct{}, error) {
 		return struct{}{}, native(ctx, in)
 	}, func(struct{}) any { return "done" })
-}
-
-// preparing is an action whose inputs are made ready before the clock starts.
-func preparing(a action, prepare func(*input)) action {
-	a.prepare = prepare
-	return a
 }
 
 // What the peers refuse. The Store has finer errors; here it counts that nothing is

@@ -140,7 +140,7 @@ func (g withBunDB) accept(ctx context.Context, in *input) (a bunAccepted, err er
 		if err := tx.NewSelect().Model(&i).Where("token_hash = ?", hash).For(bunLock).Scan(ctx); err != nil {
 			return err
 		}
-		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || strings.ToLower(i.Email) != strings.ToLower(user.Email) || !team.DeletedAt.IsZero() {
+		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || !strings.EqualFold(i.Email, user.Email) || !team.DeletedAt.IsZero() {
 			return errRefused
 		}
 		if err := unless(tx.isOwner(ctx, team.ID, i.InvitedBy)); err != nil {
@@ -218,7 +218,7 @@ func (g withBunDB) logRows(ctx context.Context, in *input) error {
 			return err
 		}
 		ids := teamIDs(in.rows)
-		live, err := tx.NewSelect().Model((*bunTeam)(nil)).Where("id IN (?)", bun.In(ids)).Count(ctx)
+		live, err := tx.NewSelect().Model((*bunTeam)(nil)).Where("id IN (?)", bun.List(ids)).Count(ctx)
 		return unless(live == int64(len(ids)), err)
 	})
 }

@@ -141,7 +141,7 @@ func (e *entClient) accept(ctx context.Context, in *input) (a entAccepted, err e
 		if err != nil {
 			return err
 		}
-		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || strings.ToLower(i.Email) != strings.ToLower(u.Email) || t.DeletedAt != nil {
+		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || !strings.EqualFold(i.Email, u.Email) || t.DeletedAt != nil {
 			return errRefused
 		}
 		if err := unless(entIsOwner(ctx, tx, t.ID, i.InvitedBy)); err != nil {

@@ -350,7 +350,7 @@ func (g withDB) accept(ctx context.Context, in *input) (a gormAccepted, err erro
 		if err := tx.Clauses(noKeyUpdate).Where("token_hash = ?", hash).Take(&i).Error; err != nil {
 			return err
 		}
-		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || strings.ToLower(i.Email) != strings.ToLower(user.Email) || team.DeletedAt.Valid {
+		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || !strings.EqualFold(i.Email, user.Email) || team.DeletedAt.Valid {
 			return errRefused
 		}
 		if err := tx.isOwner(team.ID, i.InvitedBy); err != nil {

@@ -134,7 +134,7 @@ func (p *plain) accept(ctx context.Context, in *input) (a plainAccepted, err err
 		if err != nil {
 			return err
 		}
-		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || strings.ToLower(i.Email) != strings.ToLower(user.Email) || team.DeletedAt != nil {
+		if i.Status != "pending" || i.ExpiresAt != nil && !i.ExpiresAt.After(now()) || !strings.EqualFold(i.Email, user.Email) || team.DeletedAt != nil {
 			return errRefused
 		}
 		if err := unless(isOwner(ctx, c, teamID, i.InvitedBy)); err != nil {

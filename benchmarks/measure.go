@@ -170,20 +170,6 @@ func (r *race) measure(ctx context.Context, op operation) (measured, error) {
 	return m, nil
 }
 
-// inputs are ready for a contender: nothing is left to do but the call.
-func (r *race) inputs(ctx context.Context, op operation, n *entrant, count int) ([]input, error) {
-	inputs, err := op.inputs(r.h, ctx, count)
-	if err != nil {
-		return nil, err
-	}
-	if prepare := n.alone.actions[op.kind].prepare; prepare != nil {
-		for i := range inputs {
-			prepare(&inputs[i])
-		}
-	}
-	return inputs, nil
-}
-
 // warm lets a contender prepare its statements, on every connection and for longer than
 // the five plans after which the server may keep one; and counts its round trips.
 func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) error {
@@ -191,7 +177,7 @@ func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) e
 	if op.kind == logRows { // its one statement is planned by its first call
 		calls, many = 2, 0
 	}
-	inputs, err := r.inputs(ctx, op, n, 4*calls+many)
+	inputs, err := op.inputs(r.h, ctx, 4*calls+many)
 	if err != nil {
 		return err
 	}
@@ -217,7 +203,7 @@ func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) e
 // pace is the Store's time for a call.
 func (r *race) pace(ctx context.Context, op operation) (time.Duration, error) {
 	const calls = 5
-	inputs, err := r.inputs(ctx, op, r.entrants[0], calls)
+	inputs, err := op.inputs(r.h, ctx, calls)
 	if err != nil {
 		return 0, err
 	}
@@ -232,7 +218,7 @@ func (r *race) runRound(ctx context.Context, op operation, n *entrant, calls int
 	if calls == fewestCalls { // of what is slow
 		many, distant = workers, 1
 	}
-	inputs, err := r.inputs(ctx, op, n, calls+many+distant)
+	inputs, err := op.inputs(r.h, ctx, calls+many+distant)
 	if err != nil {
 		return nil, err
 	}
