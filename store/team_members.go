@@ -66,8 +66,8 @@ func (s *Store) Memberships(ctx context.Context, user db.UserID, page Page) ([]d
 	if err != nil {
 		return nil, "", err
 	}
-	memberships, next := cut(rows, limit, listMemberships, int64(user), func(m *db.TeamMember) (db.TeamMember, position) {
-		return *m, position{m.JoinedAt, int64(m.ID)}
+	memberships, next := cutItems(rows, limit, listMemberships, int64(user), func(m *db.TeamMember) position {
+		return position{m.JoinedAt, int64(m.ID)}
 	})
 	return memberships, next, nil
 }
