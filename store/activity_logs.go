@@ -46,15 +46,17 @@ func (s *Store) RecordActivity(ctx context.Context, p RecordActivity) error {
 		return in.err
 	}
 	actor := Actor{p.UserID, p.IP}
-	return s.retry(ctx, func() error {
-		logged, err := queries.RecordActivity(ctx, s.conn, db.RecordActivityParams{
+	var logged int64
+	err := s.write(ctx, func(conn session) (err error) {
+		logged, err = queries.RecordActivity(ctx, conn, db.RecordActivityParams{
 			TeamID: p.TeamID, UserID: actor.user(), Action: p.Action, IPAddress: actor.ip(), Metadata: metadata,
 		})
-		if err == nil && logged == 0 {
-			return ErrNotFound
-		}
-		return explainMetadata(explain(err, nil))
+		return err
 	})
+	if err == nil && logged == 0 {
+		return ErrNotFound
+	}
+	return explainMetadata(explain(err, nil))
 }
 
 // explainMetadata: JSON that jsonb refuses, such as half a surrogate pair or a number
@@ -283,7 +285,7 @@ func (s *Store) ActivityOfTeams(ctx context.Context, teams []db.TeamID, limitEac
 	if err != nil {
 		return nil, err
 	}
-	rows, err := queries.ListActivityOfTeams(ctx, s.conn, db.ListActivityOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListActivityOfTeams, db.ListActivityOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
 	return group(rows, func(r *db.ListActivityOfTeamsRow) (db.TeamID, Activity) {
 		return r.ActivityLog.TeamID, Activity{r.ActivityLog, r.UserName}
 	}), err

@@ -78,6 +78,14 @@ var (
 	ErrUnknownCustomer = errors.New("no team has the Stripe customer")
 )
 
+// ErrOutcomeUnknown is returned by what writes when the connection was lost, or ctx ended,
+// after it was sent and before the server had answered. It may have happened, wholly or
+// not at all. What became of the connection or ctx is in the chain as well. Read, and
+// decide again; or repeat the operation, where its doc says that this is safe.
+//
+// After any other error of an operation nothing was written, or as much as its doc says.
+var ErrOutcomeUnknown = errors.New("the outcome is unknown: it happened wholly or not at all, read before trying again")
+
 // InvalidInputError says which argument is invalid, and why. It is [ErrInvalidInput].
 type InvalidInputError struct {
 	Field  string // of the params struct, as it is spelled there
@@ -117,7 +125,10 @@ const (
 	foreignKeyViolation  = "23503"
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
-	dataException        = "22" // the class
+	completionUnknown    = "40003"
+	dataException        = "22"  // the class
+	connectionException  = "08"  // the class
+	shutdown             = "57P" // the server's, of class 57
 )
 
 // byConstraint is what it means to a caller when a write breaks a constraint.

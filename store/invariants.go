@@ -26,7 +26,11 @@ type Violation struct {
 //
 // Errors: the server's and the connection's alone.
 func (s *Store) CheckInvariants(ctx context.Context) ([]Violation, error) {
-	rows, err := queries.ListViolations(ctx, s.conn)
+	var rows []db.ListViolationsRow
+	err := s.read(ctx, func(conn session) (err error) {
+		rows, err = queries.ListViolations(ctx, conn)
+		return err
+	})
 	violations := make([]Violation, len(rows))
 	for i, r := range rows {
 		violations[i] = Violation{r.Rule, r.TableName, r.ID, db.TeamID(r.TeamID)}

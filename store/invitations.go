@@ -92,7 +92,9 @@ type Invited struct {
 	Email      string // as it is written: trimmed and lower-cased
 	Invitation db.Invitation
 	Token      Token
-	Err        error // ErrAlreadyMember, ErrAlreadyInvited, ErrInvalidInput, ErrConflict
+	// ErrAlreadyMember, ErrAlreadyInvited, ErrInvalidInput, ErrConflict; another one when
+	// the connection was lost before the reason was known. This e-mail was not invited.
+	Err error
 }
 
 // InviteMembers invites a list of e-mails, each as [Store.InviteMember] does, in one
@@ -139,8 +141,8 @@ func (s *Store) InviteMembers(ctx context.Context, p InviteMembers) ([]Invited, 
 		arg.TokenHashes = append(arg.TokenHashes, hash)
 	}
 	var rows []db.InviteMembersRow
-	if err := s.retry(ctx, func() (err error) {
-		pl := s.pipeline()
+	if err := s.write(ctx, func(conn session) (err error) {
+		pl := pipelineOn(conn)
 		_ = queries.LockTeam(ctx, pl, p.TeamID)
 		rows, err = queries.InviteMembers(ctx, pl, arg)
 		return pl.close(err)
@@ -154,10 +156,11 @@ func (s *Store) InviteMembers(ctx context.Context, p InviteMembers) ([]Invited, 
 	if len(rows) == len(arg.Emails) && len(rows) > 0 {
 		return results, nil
 	}
-	return s.explainInvites(ctx, arg, results, byEmail)
+	return s.explainInvites(ctx, arg, results, byEmail, len(rows))
 }
 
-func (s *Store) explainInvites(ctx context.Context, arg db.InviteMembersParams, results []Invited, byEmail map[string]int) ([]Invited, error) {
+// explainInvites: once somebody was invited, nothing here may fail as if nobody had been.
+func (s *Store) explainInvites(ctx context.Context, arg db.InviteMembersParams, results []Invited, byEmail map[string]int, invited int) ([]Invited, error) {
 	var unexplained []string
 	for _, r := range results {
 		if r.Err == errUnusable {
@@ -165,28 +168,33 @@ func (s *Store) explainInvites(ctx context.Context, arg db.InviteMembersParams, 
 		}
 	}
 	// One more, which is nobody's: whether the actor may is asked for an empty list too.
-	whys, err := queries.ExplainInvites(ctx, s.conn, db.ExplainInvitesParams{
+	whys, err := readAll(ctx, s.conn, (*db.Queries).ExplainInvites, db.ExplainInvitesParams{
 		TeamID: arg.TeamID, ActorID: arg.ActorID, Emails: append(unexplained, ""),
 	})
-	if err != nil {
+	committed := invited > 0 && s.tx == nil
+	if err != nil && !committed {
 		return nil, err
 	}
+	for _, email := range unexplained {
+		r := &results[byEmail[email]]
+		r.Token, r.Err = "", ErrConflict
+		if err != nil {
+			r.Err = err
+		}
+	}
 	for _, why := range whys {
-		if !why.Allowed {
+		if !why.Allowed && invited == 0 {
 			return nil, ErrForbidden
 		}
 		if why.Email == "" {
 			continue
 		}
 		r := &results[byEmail[why.Email]]
-		r.Token = ""
 		switch {
 		case why.AlreadyMember:
 			r.Err = ErrAlreadyMember
 		case why.AlreadyInvited:
 			r.Err = ErrAlreadyInvited
-		default:
-			r.Err = ErrConflict
 		}
 	}
 	return results, nil
@@ -426,7 +434,7 @@ func (s *Store) InvitationsForEmail(ctx context.Context, email string, page Page
 	if err != nil || in.err != nil {
 		return []InvitationDetails{}, "", err
 	}
-	rows, err := queries.ListInvitationsForEmailPage(ctx, s.conn, db.ListInvitationsForEmailPageParams{
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListInvitationsForEmailPage, db.ListInvitationsForEmailPageParams{
 		Email: email, BeforeInvitedAt: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
 	})
 	if err != nil {
@@ -447,7 +455,7 @@ func (s *Store) Invitations(ctx context.Context, team db.TeamID, page Page) ([]d
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := queries.ListInvitationsPage(ctx, s.conn, db.ListInvitationsPageParams{
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListInvitationsPage, db.ListInvitationsPageParams{
 		TeamID: team, BeforeInvitedAt: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
 	})
 	if err != nil {
@@ -468,7 +476,7 @@ func (s *Store) InvitationsSent(ctx context.Context, user db.UserID, page Page) 
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := queries.ListInvitationsSentPage(ctx, s.conn, db.ListInvitationsSentPageParams{
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListInvitationsSentPage, db.ListInvitationsSentPageParams{
 		UserID: user, BeforeInvitedAt: before.time, BeforeID: before.id, PageLimit: int32(limit + 1),
 	})
 	if err != nil {
@@ -489,7 +497,7 @@ func (s *Store) InvitationsOfTeams(ctx context.Context, teams []db.TeamID, limit
 	if err != nil {
 		return nil, err
 	}
-	rows, err := queries.ListInvitationsOfTeams(ctx, s.conn, db.ListInvitationsOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListInvitationsOfTeams, db.ListInvitationsOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
 	return group(rows, func(r *db.ListInvitationsOfTeamsRow) (db.TeamID, db.Invitation) {
 		return r.Invitation.TeamID, r.Invitation
 	}), err
@@ -504,7 +512,7 @@ func (s *Store) InvitationsSentByUsers(ctx context.Context, users []db.UserID, l
 	if err != nil {
 		return nil, err
 	}
-	rows, err := queries.ListInvitationsSentByUsers(ctx, s.conn, db.ListInvitationsSentByUsersParams{UserIDs: ids, LimitEach: int32(limitEach)})
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListInvitationsSentByUsers, db.ListInvitationsSentByUsersParams{UserIDs: ids, LimitEach: int32(limitEach)})
 	return group(rows, func(r *db.ListInvitationsSentByUsersRow) (db.UserID, db.Invitation) {
 		return r.Invitation.InvitedBy, r.Invitation
 	}), err

@@ -15,12 +15,13 @@ import (
 // A statement of a pipeline takes its snapshot when its turn comes: after a lock that
 // an earlier one waited for. That is why an operation locks in a statement of its own.
 type pipeline struct {
-	s       *Store
+	s       *Store  // which runs it, unless it is on
+	on      session // an attempt's
 	batch   pgx.Batch
 	room    [3]*pgx.QueuedQuery // of the batch, which so needs none of its own
 	queued  int                 // statements before the first read
 	sent    bool
-	pending []statement // what is read after it
+	pending []statement // what is read after it, on a session alone
 	results pgx.BatchResults
 }
 
@@ -29,10 +30,28 @@ type statement struct {
 	args []any
 }
 
+// pipeline is for one row of something that is written: scanning it runs all of it, as
+// [Store.write] does.
 func (s *Store) pipeline() *pipeline {
 	p := &pipeline{s: s}
 	p.batch.QueuedQueries = p.room[:0]
 	return p
+}
+
+// pipelineOn is for more than one row, or the rows of several statements, within one
+// attempt. Its user closes it.
+func pipelineOn(conn session) *pipeline {
+	p := &pipeline{on: conn}
+	p.batch.QueuedQueries = p.room[:0]
+	return p
+}
+
+// readPipeline runs f, which reads from a pipeline, as [Store.read] does.
+func (s *Store) readPipeline(ctx context.Context, f func(*pipeline) error) error {
+	return s.read(ctx, func(conn session) error {
+		pl := pipelineOn(conn)
+		return pl.close(f(pl))
+	})
 }
 
 func (p *pipeline) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
@@ -48,7 +67,7 @@ func (p *pipeline) then(sql string, args ...any) {
 
 // send sends everything, with the first read in its place, and makes that one's result
 // the next.
-func (p *pipeline) send(ctx context.Context, first statement) {
+func (p *pipeline) send(ctx context.Context, conn session, first statement) {
 	if p.sent { // a batch can be sent once
 		again := p.batch.QueuedQueries[:p.queued]
 		p.batch = pgx.Batch{}
@@ -61,26 +80,25 @@ func (p *pipeline) send(ctx context.Context, first statement) {
 	for _, st := range p.pending {
 		p.batch.Queue(st.sql, st.args...)
 	}
-	p.results = p.s.conn.SendBatch(ctx, &p.batch)
+	p.results = conn.SendBatch(ctx, &p.batch)
 	for range p.queued {
 		// A failure here fails every later read with the same error.
 		_, _ = p.results.Exec()
 	}
 }
 
-// Query is the first read or, after one, the next of those given to then. The caller
-// closes the pipeline.
+// Query is the first read or, after one, the next of those given to then.
 func (p *pipeline) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if p.results == nil {
-		p.send(ctx, statement{sql, args})
+		p.send(ctx, p.on, statement{sql, args})
 	} else {
 		p.pending = p.pending[1:]
 	}
 	return p.results.Query()
 }
 
-// QueryRow is the first read. What it scans is there when Scan returns nil: unless
-// something is left to read, the transaction has committed by then.
+// QueryRow is the first read. What it scans is there when Scan returns nil: unless the
+// pipeline is on a session, the transaction has committed by then.
 func (p *pipeline) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return pipelineRow{p, ctx, statement{sql, args}}
 }
@@ -102,15 +120,15 @@ type pipelineRow struct {
 }
 
 func (r pipelineRow) Scan(dest ...any) error {
-	return r.p.s.retry(r.ctx, func() error {
-		if r.p.queued == 0 && len(r.p.pending) == 0 { // alone it needs no batch
-			return r.p.s.conn.QueryRow(r.ctx, r.read.sql, r.read.args...).Scan(dest...)
+	if r.p.on != nil {
+		r.p.send(r.ctx, r.p.on, r.read)
+		return r.p.results.QueryRow().Scan(dest...)
+	}
+	return r.p.s.write(r.ctx, func(conn session) error {
+		if r.p.queued == 0 { // alone it needs no batch
+			return conn.QueryRow(r.ctx, r.read.sql, r.read.args...).Scan(dest...)
 		}
-		r.p.send(r.ctx, r.read)
-		err := r.p.results.QueryRow().Scan(dest...)
-		if err == nil && len(r.p.pending) > 0 {
-			return nil
-		}
-		return r.p.close(err)
+		r.p.send(r.ctx, conn, r.read)
+		return r.p.close(r.p.results.QueryRow().Scan(dest...))
 	})
 }

@@ -12,13 +12,17 @@ import (
 // as are expected. sqlc's own loop allocates each row once more, and gives another list to
 // be copied. targets appends the addresses of an item's fields to dest, in the order of the
 // query's columns.
-func read[T any](ctx context.Context, conn db.DBTX, expected int, targets func(dest []any, item *T) []any, sql string, args ...any) ([]T, error) {
-	rows, err := conn.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	return scan(rows, expected, targets)
+func read[T any](ctx context.Context, conn db.DBTX, expected int, targets func(dest []any, item *T) []any, sql string, args ...any) (items []T, err error) {
+	err = repeat(ctx, conn, func(conn db.DBTX) error {
+		rows, err := conn.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		items, err = scan(rows, expected, targets)
+		return err
+	})
+	return items, err
 }
 
 func scan[T any](rows pgx.Rows, expected int, targets func(dest []any, item *T) []any) ([]T, error) {

@@ -46,10 +46,10 @@ import (
 // Store runs operations on a pool or, inside [Store.InTx], on a transaction. On a pool
 // it is safe for concurrent use; in a transaction it is as little so as the transaction.
 type Store struct {
-	conn  Conn
-	begin func(context.Context) (pgx.Tx, error) // a transaction or, inside one, a savepoint
-	inTx  bool
-	owned *pgxpool.Pool // what Close closes
+	pool  *pgxpool.Pool // nil inside InTx
+	tx    pgx.Tx        // nil outside; a transaction or, inside one, a savepoint
+	conn  db.DBTX       // for reads: the transaction, or the pool's connections
+	owned bool          // Close closes the pool
 }
 
 // Conn is what the Store runs on: a *pgxpool.Pool or a pgx.Tx.
@@ -63,12 +63,9 @@ type Conn interface {
 // New returns a Store on a pool that the caller owns and closes. The database has been
 // migrated by package schema.
 func New(pool *pgxpool.Pool) *Store {
-	return &Store{
-		conn: pool,
-		begin: func(ctx context.Context) (pgx.Tx, error) {
-			return pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
-		},
-	}
+	s := &Store{pool: pool}
+	s.conn = reads{s}
+	return s
 }
 
 // Open connects to the database of a URL or key=value string, as [pgxpool.ParseConfig]
@@ -85,21 +82,26 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	st := New(pool)
-	st.owned = pool
+	st.owned = true
 	return st, nil
 }
 
 // Close closes the pool that [Open] made, after its connections have come back. On a
 // Store from [New] it does nothing.
 func (s *Store) Close() {
-	if s.owned != nil {
-		s.owned.Close()
+	if s.owned {
+		s.pool.Close()
 	}
 }
 
 // Conn returns what the Store runs on, for the caller's own queries: inside
 // [Store.InTx] they are part of the transaction.
-func (s *Store) Conn() Conn { return s.conn }
+func (s *Store) Conn() Conn {
+	if s.tx != nil {
+		return s.tx
+	}
+	return s.pool
+}
 
 // Actor is who does an operation, and from where. The zero Actor is the system: it may
 // do what needs no role in a team, and is logged without a user.

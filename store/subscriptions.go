@@ -248,7 +248,7 @@ const maxSubscriptions = 100
 //
 // Errors: none of the Store's.
 func (s *Store) Subscriptions(ctx context.Context, team db.TeamID) ([]db.Subscription, error) {
-	return queries.ListSubscriptions(ctx, s.conn, db.ListSubscriptionsParams{TeamID: team, PageLimit: maxSubscriptions})
+	return readAll(ctx, s.conn, (*db.Queries).ListSubscriptions, db.ListSubscriptionsParams{TeamID: team, PageLimit: maxSubscriptions})
 }
 
 // HadTrial reports whether a subscription of the team has, or had, a trial.

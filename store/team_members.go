@@ -60,7 +60,7 @@ func (s *Store) Memberships(ctx context.Context, user db.UserID, page Page) ([]d
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := queries.ListMembershipsPage(ctx, s.conn, db.ListMembershipsPageParams{
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListMembershipsPage, db.ListMembershipsPageParams{
 		UserID: user, AfterJoinedAt: after.time, AfterID: after.id, PageLimit: int32(limit + 1),
 	})
 	if err != nil {
@@ -90,7 +90,7 @@ func (s *Store) MembersOfTeams(ctx context.Context, teams []db.TeamID, limitEach
 	if err != nil {
 		return nil, err
 	}
-	rows, err := queries.ListMembersOfTeams(ctx, s.conn, db.ListMembersOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListMembersOfTeams, db.ListMembersOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
 	return group(rows, func(r *db.ListMembersOfTeamsRow) (db.TeamID, Member) {
 		return r.TeamMember.TeamID, newMember(db.ListTeamMembersRow(*r))
 	}), err
@@ -105,7 +105,7 @@ func (s *Store) MembershipsOfUsers(ctx context.Context, users []db.UserID, limit
 	if err != nil {
 		return nil, err
 	}
-	rows, err := queries.ListMembershipsOfUsers(ctx, s.conn, db.ListMembershipsOfUsersParams{UserIDs: ids, LimitEach: int32(limitEach)})
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListMembershipsOfUsers, db.ListMembershipsOfUsersParams{UserIDs: ids, LimitEach: int32(limitEach)})
 	return group(rows, func(r *db.ListMembershipsOfUsersRow) (db.UserID, db.TeamMember) {
 		return r.TeamMember.UserID, r.TeamMember
 	}), err

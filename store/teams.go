@@ -33,7 +33,7 @@ func (s *Store) Teams(ctx context.Context, ids []db.TeamID) (map[db.TeamID]db.Te
 	if err != nil {
 		return nil, err
 	}
-	rows, err := queries.ListTeams(ctx, s.conn, arg)
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListTeams, arg)
 	teams := make(map[db.TeamID]db.Team, len(rows))
 	for _, team := range rows {
 		teams[team.ID] = team
@@ -46,17 +46,19 @@ func (s *Store) Teams(ctx context.Context, ids []db.TeamID) (map[db.TeamID]db.Te
 //
 // Errors: [ErrNotFound].
 func (s *Store) TeamWithMembers(ctx context.Context, id db.TeamID) (TeamWithMembers, error) {
-	pl := s.pipeline()
-	pl.then(db.ListTeamMembers, id)
-	team, err := queries.GetTeam(ctx, pl, id)
+	var t TeamWithMembers
+	err := s.readPipeline(ctx, func(pl *pipeline) (err error) {
+		pl.then(db.ListTeamMembers, id)
+		if t.Team, err = queries.GetTeam(ctx, pl, id); err != nil {
+			return err
+		}
+		t.TeamMembers, err = readMembers(ctx, pl, db.ListTeamMembers, id)
+		return err
+	})
 	if err != nil {
 		return TeamWithMembers{}, explain(err, ErrNotFound)
 	}
-	members, err := readMembers(ctx, pl, db.ListTeamMembers, id)
-	if err = pl.close(err); err != nil {
-		return TeamWithMembers{}, err
-	}
-	return TeamWithMembers{team, members}, nil
+	return t, nil
 }
 
 // TeamForUser returns the team of the user's earliest membership, as
@@ -68,18 +70,20 @@ func (s *Store) TeamForUser(ctx context.Context, user db.UserID) (TeamWithMember
 	// The two statements have a snapshot each. When the user changed teams between
 	// them they speak of two teams: members of the one are never shown in the other.
 	for range 3 {
-		pl := s.pipeline()
-		pl.then(db.ListTeamMembersForUser, user)
-		team, err := queries.GetTeamForUser(ctx, pl, user)
+		var t TeamWithMembers
+		err := s.readPipeline(ctx, func(pl *pipeline) (err error) {
+			pl.then(db.ListTeamMembersForUser, user)
+			if t.Team, err = queries.GetTeamForUser(ctx, pl, user); err != nil {
+				return err
+			}
+			t.TeamMembers, err = readMembers(ctx, pl, db.ListTeamMembersForUser, user)
+			return err
+		})
 		if err != nil {
 			return TeamWithMembers{}, explain(err, ErrNotFound)
 		}
-		members, err := readMembers(ctx, pl, db.ListTeamMembersForUser, user)
-		if err = pl.close(err); err != nil {
-			return TeamWithMembers{}, err
-		}
-		if slices.ContainsFunc(members, func(m Member) bool { return m.TeamID == team.ID && m.UserID == user }) {
-			return TeamWithMembers{team, members}, nil
+		if slices.ContainsFunc(t.TeamMembers, func(m Member) bool { return m.TeamID == t.ID && m.UserID == user }) {
+			return t, nil
 		}
 	}
 	return TeamWithMembers{}, ErrConflict

@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const (
-	txAttempts      = 5                    // the first one included
-	txRetryPause    = 5 * time.Millisecond // doubles with each attempt, half of it random
-	rollbackTimeout = 5 * time.Second
-)
+// rollbackTimeout is for how long a server that is gone can hold up what has failed
+// already. Where it runs out the connection is closed, which is a rollback as well.
+const rollbackTimeout = time.Second
 
 // InTx runs fn in a transaction: its operations, and the caller's own queries through
 // [Store.Conn], commit together when fn returns nil, and leave nothing behind when it
@@ -33,34 +30,49 @@ const (
 // invalid leaves the transaction usable, unless its doc says otherwise; after any other
 // error, and after one that has a [pgconn.PgError] in its chain, only a rollback is left.
 //
-// InTx returns fn's error as it is. The transaction is READ COMMITTED.
+// InTx returns fn's error as it is: nothing was committed, also when the connection was
+// lost or ctx ended. The one error after which it may have been is [ErrOutcomeUnknown],
+// when that happened while the COMMIT was on its way. A transaction that could not begin
+// is begun once more, as "Faults" in the package's doc has it; fn has not run by then.
+//
+// The transaction is READ COMMITTED.
 func (s *Store) InTx(ctx context.Context, fn func(tx *Store) error) error {
-	return s.retry(ctx, func() error { return s.runTx(ctx, fn) })
+	if s.tx != nil {
+		savepoint, err := s.tx.Begin(ctx)
+		if err != nil {
+			return fmt.Errorf("begin a savepoint: %w", err)
+		}
+		err, _ = runTx(ctx, savepoint, true, fn)
+		return err
+	}
+	return s.retry(ctx, func(again bool) (fault, error) {
+		conn, err := s.acquire(ctx, again)
+		if err != nil {
+			return lost, fmt.Errorf("begin a transaction: %w", err)
+		}
+		defer conn.Release()
+		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+		if err != nil {
+			became := outcome(err)
+			if became == unknown { // and empty
+				became = lost
+			}
+			return became, fmt.Errorf("begin a transaction: %w", err)
+		}
+		err, ended := runTx(ctx, tx, false, fn)
+		switch {
+		case ended:
+			return outcome(err), err
+		case retryable(err):
+			return contended, err
+		}
+		return final, err
+	})
 }
 
-// retry runs f, which is one transaction, again when Postgres ended it for the sake of
-// another one: it left nothing behind. Inside InTx f is a part of one, and runs once.
-func (s *Store) retry(ctx context.Context, f func() error) error {
-	pause := txRetryPause
-	for attempt := 1; ; attempt++ {
-		err := f()
-		if err == nil || s.inTx || attempt == txAttempts || !retryable(err) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w, and no time is left to try again: %w", err, context.Cause(ctx))
-		case <-time.After(pause/2 + rand.N(pause/2)):
-		}
-		pause *= 2
-	}
-}
-
-func (s *Store) runTx(ctx context.Context, fn func(tx *Store) error) (err error) {
-	tx, err := s.begin(ctx)
-	if err != nil {
-		return fmt.Errorf("begin a transaction: %w", err)
-	}
+// runTx runs fn in a transaction or savepoint and ends it. It reports whether err is that
+// of the COMMIT.
+func runTx(ctx context.Context, tx pgx.Tx, savepoint bool, fn func(tx *Store) error) (err error, committing bool) {
 	committed := false
 	defer func() { // deferred, for a panic as well
 		if committed {
@@ -74,23 +86,17 @@ func (s *Store) runTx(ctx context.Context, fn func(tx *Store) error) (err error)
 			err = errors.Join(err, fmt.Errorf("roll back: %w", rollbackErr))
 		}
 	}()
-	if err := fn(&Store{conn: tx, begin: tx.Begin, inTx: true}); err != nil {
-		return err
+	if err := fn(&Store{conn: tx, tx: tx}); err != nil {
+		return err, false
 	}
-	if s.inTx && tx.Conn().PgConn().TxStatus() == 'E' {
+	if savepoint && tx.Conn().PgConn().TxStatus() == 'E' {
 		// fn hid a statement's error. RELEASE would fail and end the savepoint for pgx,
 		// and the outer transaction could not go on.
-		return fmt.Errorf("commit: %w", pgx.ErrTxCommitRollback)
+		return fmt.Errorf("commit: %w", pgx.ErrTxCommitRollback), false
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("commit: %w", err), true
 	}
 	committed = true
-	return nil
-}
-
-// retryable reports whether Postgres ended a transaction for the sake of another one.
-func retryable(err error) bool {
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && (pgErr.Code == serializationFailure || pgErr.Code == deadlockDetected)
+	return nil, true
 }

@@ -45,8 +45,8 @@ func (s *Store) SignUp(ctx context.Context, p SignUp) (SignedUp, error) {
 		return SignedUp{}, in.err
 	}
 	var row db.SignUpRow
-	err := s.retry(ctx, func() (err error) {
-		row, err = queries.SignUp(ctx, s.conn, arg)
+	err := s.write(ctx, func(conn session) (err error) {
+		row, err = queries.SignUp(ctx, conn, arg)
 		return err
 	})
 	if err = explain(err, errUnusable); err == errUnusable {
@@ -197,7 +197,7 @@ func (s *Store) Users(ctx context.Context, ids []db.UserID) (map[db.UserID]db.Us
 	if err != nil {
 		return nil, err
 	}
-	rows, err := queries.ListUsers(ctx, s.conn, arg)
+	rows, err := readAll(ctx, s.conn, (*db.Queries).ListUsers, arg)
 	users := make(map[db.UserID]db.User, len(rows))
 	for _, row := range rows {
 		users[row.User.ID] = row.User
