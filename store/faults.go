@@ -104,7 +104,12 @@ func (s *Store) attempt(ctx context.Context, again bool, f func(session) error) 
 // ones beside it: when it is to be alive it is asked, and the dead ones are cleared away.
 func (s *Store) acquire(ctx context.Context, alive bool) (conn *pgxpool.Conn, err error) {
 	if !alive {
-		return s.pool.Acquire(ctx)
+		conn, err = s.pool.Acquire(ctx)
+		if err == nil && conn.Conn().IsClosed() { // said here, where it means that nothing was sent
+			conn.Release()
+			return nil, pgconn.ErrConnClosed
+		}
+		return conn, err
 	}
 	for range s.pool.Stat().MaxConns() + 1 {
 		conn, err = s.pool.Acquire(ctx)
@@ -138,7 +143,12 @@ func outcome(err error) fault {
 		return final
 	}
 	// A batch is prepared, and its arguments are encoded, before any of it is sent.
-	if _, unsent := errors.AsType[pgx.ErrPreprocessingBatch](err); unsent || pgconn.SafeToRetry(err) {
+	if _, unsent := errors.AsType[pgx.ErrPreprocessingBatch](err); unsent {
+		return lost
+	}
+	// In the simple protocol pgx says that the connection is closed, which is safe to retry,
+	// also where reading the answer has closed it.
+	if pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed) {
 		return lost
 	}
 	return unknown

@@ -19,7 +19,7 @@ type operation struct {
 	writes []string // the tables that it changes; none for a read
 
 	// prepare makes the rows that the operation needs, and returns it, on its happy path.
-	prepare func(t *testing.T, st *store.Store) func(*store.Store) error
+	prepare func(t testing.TB, st *store.Store) func(*store.Store) error
 }
 
 const (
@@ -37,135 +37,135 @@ var tables = []string{users, teams, teamMembers, invitations, activityLogs, subs
 
 // operations has every operation of the Store: TestOperationsAreAllListed sees to that.
 var operations = []operation{
-	{"SignUp", []string{users, teams, teamMembers, activityLogs}, func(t *testing.T, _ *store.Store) func(*store.Store) error {
+	{"SignUp", []string{users, teams, teamMembers, activityLogs}, func(t testing.TB, _ *store.Store) func(*store.Store) error {
 		p := store.SignUp{Email: newEmail(), PasswordHash: "hash", Name: "Ada", IP: anIP}
 		return func(st *store.Store) error { _, err := st.SignUp(t.Context(), p); return err }
 	}},
-	{"SignUpWithInvitation", []string{users, teamMembers, invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"SignUpWithInvitation", []string{users, teamMembers, invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		inv, token := h.invite(newEmail(), db.RoleMember)
 		p := store.SignUpWithInvitation{Token: token, Email: inv.Email, PasswordHash: "hash", Name: "Bo", IP: anIP}
 		return func(st *store.Store) error { _, err := st.SignUpWithInvitation(t.Context(), p); return err }
 	}},
-	{"Credentials", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Credentials", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { _, err := st.Credentials(t.Context(), h.owner.Email); return err }
 	}},
-	{"RecordSignIn", []string{activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"RecordSignIn", []string{activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { return st.RecordSignIn(t.Context(), h.actor) }
 	}},
-	{"RecordSignOut", []string{activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"RecordSignOut", []string{activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { return st.RecordSignOut(t.Context(), h.actor) }
 	}},
-	{"User", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"User", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { _, err := st.User(t.Context(), h.owner.ID); return err }
 	}},
-	{"UserByEmail", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"UserByEmail", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { _, err := st.UserByEmail(t.Context(), h.owner.Email); return err }
 	}},
-	{"Users", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Users", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { _, err := st.Users(t.Context(), []db.UserID{h.owner.ID}); return err }
 	}},
-	{"UpdateAccount", []string{users, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"UpdateAccount", []string{users, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.UpdateAccount{Actor: h.actor, Name: new("Grace"), Email: new(newEmail())}
 		return func(st *store.Store) error { _, err := st.UpdateAccount(t.Context(), p); return err }
 	}},
-	{"UpdatePassword", []string{users, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"UpdatePassword", []string{users, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.UpdatePassword{Actor: h.actor, PasswordHash: "new", Expected: "hash"}
 		return func(st *store.Store) error { return st.UpdatePassword(t.Context(), p) }
 	}},
-	{"DeleteAccount", []string{users, teamMembers, invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"DeleteAccount", []string{users, teamMembers, invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		h.invite(newEmail(), db.RoleMember)
 		return func(st *store.Store) error { return st.DeleteAccount(t.Context(), h.actor) }
 	}},
-	{"Team", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Team", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { _, err := st.Team(t.Context(), h.team.ID); return err }
 	}},
-	{"Teams", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Teams", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error { _, err := st.Teams(t.Context(), []db.TeamID{h.team.ID}); return err }
 	}},
-	{"TeamWithMembers", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"TeamWithMembers", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		h.join(db.RoleMember)
 		return func(st *store.Store) error { _, err := st.TeamWithMembers(t.Context(), h.team.ID); return err }
 	}},
-	{"TeamForUser", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"TeamForUser", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		h.join(db.RoleMember)
 		return func(st *store.Store) error { _, err := st.TeamForUser(t.Context(), h.owner.ID); return err }
 	}},
-	{"CreateTeam", []string{teams, teamMembers, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"CreateTeam", []string{teams, teamMembers, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.CreateTeam{Actor: h.actor, Name: "Second"}
 		return func(st *store.Store) error { _, _, err := st.CreateTeam(t.Context(), p); return err }
 	}},
-	{"Members", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Members", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, _, err := st.Members(t.Context(), h.team.ID, store.Page{})
 			return err
 		}
 	}},
-	{"Memberships", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Memberships", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, _, err := st.Memberships(t.Context(), h.owner.ID, store.Page{})
 			return err
 		}
 	}},
-	{"MembersOfTeams", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"MembersOfTeams", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, err := st.MembersOfTeams(t.Context(), []db.TeamID{h.team.ID}, 0)
 			return err
 		}
 	}},
-	{"MembershipsOfUsers", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"MembershipsOfUsers", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, err := st.MembershipsOfUsers(t.Context(), []db.UserID{h.owner.ID}, 0)
 			return err
 		}
 	}},
-	{"RemoveMember", []string{teamMembers, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"RemoveMember", []string{teamMembers, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.RemoveMember{Actor: h.actor, TeamID: h.team.ID, MemberID: h.join(db.RoleMember).TeamMember.ID}
 		return func(st *store.Store) error { return st.RemoveMember(t.Context(), p) }
 	}},
-	{"InviteMember", []string{invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"InviteMember", []string{invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.InviteMember{Actor: h.actor, TeamID: h.team.ID, Email: newEmail(), Role: db.RoleMember}
 		return func(st *store.Store) error { _, _, err := st.InviteMember(t.Context(), p); return err }
 	}},
-	{"AcceptInvitation", []string{teamMembers, invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"AcceptInvitation", []string{teamMembers, invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h, guest := newHouse(t, st), newHouse(t, st)
 		_, token := h.invite(guest.owner.Email, db.RoleMember)
 		p := store.AcceptInvitation{Actor: guest.actor, Token: token}
 		return func(st *store.Store) error { _, _, err := st.AcceptInvitation(t.Context(), p); return err }
 	}},
-	{"DeclineInvitation", []string{invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"DeclineInvitation", []string{invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h, guest := newHouse(t, st), newHouse(t, st)
 		_, token := h.invite(guest.owner.Email, db.RoleMember)
 		p := store.DeclineInvitation{Actor: guest.actor, Token: token}
 		return func(st *store.Store) error { return st.DeclineInvitation(t.Context(), p) }
 	}},
-	{"CancelInvitation", []string{invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"CancelInvitation", []string{invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		inv, _ := h.invite(newEmail(), db.RoleMember)
 		p := store.CancelInvitation{Actor: h.actor, TeamID: h.team.ID, InvitationID: inv.ID}
 		return func(st *store.Store) error { return st.CancelInvitation(t.Context(), p) }
 	}},
-	{"Invitations", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Invitations", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		h.invite(newEmail(), db.RoleMember)
 		return func(st *store.Store) error {
@@ -173,7 +173,7 @@ var operations = []operation{
 			return err
 		}
 	}},
-	{"InvitationsSent", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"InvitationsSent", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		h.invite(newEmail(), db.RoleMember)
 		return func(st *store.Store) error {
@@ -181,109 +181,109 @@ var operations = []operation{
 			return err
 		}
 	}},
-	{"InvitationsOfTeams", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"InvitationsOfTeams", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, err := st.InvitationsOfTeams(t.Context(), []db.TeamID{h.team.ID}, 0)
 			return err
 		}
 	}},
-	{"InvitationsSentByUsers", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"InvitationsSentByUsers", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, err := st.InvitationsSentByUsers(t.Context(), []db.UserID{h.owner.ID}, 0)
 			return err
 		}
 	}},
-	{"RecordActivity", []string{activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"RecordActivity", []string{activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.RecordActivity{TeamID: h.team.ID, UserID: h.owner.ID, Action: "EXPORT", IP: anIP, Metadata: map[string]any{"rows": 7}}
 		return func(st *store.Store) error { return st.RecordActivity(t.Context(), p) }
 	}},
-	{"TeamActivity", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"TeamActivity", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, _, err := st.TeamActivity(t.Context(), h.team.ID, store.ActivityPage{})
 			return err
 		}
 	}},
-	{"UserActivity", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"UserActivity", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, _, err := st.UserActivity(t.Context(), h.owner.ID, store.ActivityPage{})
 			return err
 		}
 	}},
-	{"ActivityOfTeams", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"ActivityOfTeams", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, err := st.ActivityOfTeams(t.Context(), []db.TeamID{h.team.ID}, 0)
 			return err
 		}
 	}},
-	{"TeamsForUser", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"TeamsForUser", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, _, err := st.TeamsForUser(t.Context(), h.owner.ID, store.Page{})
 			return err
 		}
 	}},
-	{"Membership", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Membership", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		return func(st *store.Store) error {
 			_, err := st.Membership(t.Context(), h.team.ID, h.owner.ID)
 			return err
 		}
 	}},
-	{"RenameTeam", []string{teams, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"RenameTeam", []string{teams, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.RenameTeam{Actor: h.actor, TeamID: h.team.ID, Name: "Renamed"}
 		return func(st *store.Store) error { return st.RenameTeam(t.Context(), p) }
 	}},
-	{"DeleteTeam", []string{teams, teamMembers, invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"DeleteTeam", []string{teams, teamMembers, invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		h.join(db.RoleMember)
 		h.invite(newEmail(), db.RoleMember)
 		p := store.DeleteTeam{Actor: h.actor, TeamID: h.team.ID}
 		return func(st *store.Store) error { return st.DeleteTeam(t.Context(), p) }
 	}},
-	{"SetSeatLimit", []string{teams, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"SetSeatLimit", []string{teams, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.SetSeatLimit{TeamID: h.team.ID, Limit: new(5)}
 		return func(st *store.Store) error { return st.SetSeatLimit(t.Context(), p) }
 	}},
-	{"LeaveTeam", []string{teamMembers, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"LeaveTeam", []string{teamMembers, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.LeaveTeam{Actor: store.Actor{UserID: h.join(db.RoleMember).User.ID}, TeamID: h.team.ID}
 		return func(st *store.Store) error { return st.LeaveTeam(t.Context(), p) }
 	}},
-	{"ChangeRole", []string{teamMembers, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"ChangeRole", []string{teamMembers, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.ChangeRole{Actor: h.actor, TeamID: h.team.ID, MemberID: h.join(db.RoleMember).TeamMember.ID, Role: db.RoleOwner}
 		return func(st *store.Store) error { return st.ChangeRole(t.Context(), p) }
 	}},
-	{"TransferOwnership", []string{teamMembers, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"TransferOwnership", []string{teamMembers, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.TransferOwnership{Actor: h.actor, TeamID: h.team.ID, MemberID: h.join(db.RoleMember).TeamMember.ID}
 		return func(st *store.Store) error { return st.TransferOwnership(t.Context(), p) }
 	}},
-	{"InviteMembers", []string{invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"InviteMembers", []string{invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.InviteMembers{Actor: h.actor, TeamID: h.team.ID, Invitees: []store.Invitee{{newEmail(), db.RoleMember}, {newEmail(), db.RoleOwner}}}
 		return func(st *store.Store) error { _, err := st.InviteMembers(t.Context(), p); return err }
 	}},
-	{"ResendInvitation", []string{invitations, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"ResendInvitation", []string{invitations, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		inv, _ := h.invite(newEmail(), db.RoleMember)
 		p := store.ResendInvitation{Actor: h.actor, TeamID: h.team.ID, InvitationID: inv.ID}
 		return func(st *store.Store) error { _, _, err := st.ResendInvitation(t.Context(), p); return err }
 	}},
-	{"InvitationByToken", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"InvitationByToken", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		_, token := h.invite(newEmail(), db.RoleMember)
 		return func(st *store.Store) error { _, err := st.InvitationByToken(t.Context(), token); return err }
 	}},
-	{"InvitationsForEmail", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"InvitationsForEmail", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		inv, _ := h.invite(newEmail(), db.RoleMember)
 		return func(st *store.Store) error {
@@ -291,12 +291,12 @@ var operations = []operation{
 			return err
 		}
 	}},
-	{"RecordActivities", []string{activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"RecordActivities", []string{activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := []store.RecordActivity{{TeamID: h.team.ID, Action: "EXPORT"}, {TeamID: h.team.ID, UserID: h.owner.ID, Action: "IMPORT", IP: anIP, Metadata: map[string]any{"rows": 7}}}
 		return func(st *store.Store) error { return st.RecordActivities(t.Context(), p) }
 	}},
-	{"PurgeActivity", []string{activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"PurgeActivity", []string{activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		exec(t, st, `UPDATE activity_logs SET "timestamp" = '2001-01-01' WHERE team_id = $1`, h.team.ID)
 		return func(st *store.Store) error {
@@ -304,7 +304,7 @@ var operations = []operation{
 			return err
 		}
 	}},
-	{"TeamByStripeCustomerID", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"TeamByStripeCustomerID", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		customer := h.linkCustomer()
 		return func(st *store.Store) error {
@@ -312,39 +312,39 @@ var operations = []operation{
 			return err
 		}
 	}},
-	{"LinkStripeCustomer", []string{teams, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"LinkStripeCustomer", []string{teams, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.LinkStripeCustomer{Actor: h.actor, TeamID: h.team.ID, CustomerID: fmt.Sprintf("cus_%d", serial.Add(1))}
 		return func(st *store.Store) error { return st.LinkStripeCustomer(t.Context(), p) }
 	}},
-	{"UpdateSubscription", []string{teams, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"UpdateSubscription", []string{teams, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		h := newHouse(t, st)
 		p := store.UpdateSubscription{TeamID: h.team.ID, SubscriptionID: fmt.Sprintf("sub_%d", serial.Add(1)),
 			ProductID: "prod_1", PlanName: "Plus", Status: db.SubscriptionActive}
 		return func(st *store.Store) error { return st.UpdateSubscription(t.Context(), p) }
 	}},
-	{"ApplySubscription", []string{teams, subscriptions, subscriptionEvents, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"ApplySubscription", []string{teams, subscriptions, subscriptionEvents, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		e := newHouse(t, st).event(db.SubscriptionActive)
 		return func(st *store.Store) error { _, _, err := st.ApplySubscription(t.Context(), e); return err }
 	}},
-	{"ReconcileSubscription", []string{teams, subscriptions, activityLogs}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"ReconcileSubscription", []string{teams, subscriptions, activityLogs}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		e := newHouse(t, st).event(db.SubscriptionActive)
 		p := store.ReconcileSubscription{Fetched: e.Created, Subscription: e.Subscription}
 		return func(st *store.Store) error { _, _, err := st.ReconcileSubscription(t.Context(), p); return err }
 	}},
-	{"Subscriptions", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Subscriptions", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		team := newHouse(t, st).subscribed().ID
 		return func(st *store.Store) error { _, err := st.Subscriptions(t.Context(), team); return err }
 	}},
-	{"HadTrial", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"HadTrial", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		team := newHouse(t, st).subscribed().ID
 		return func(st *store.Store) error { _, err := st.HadTrial(t.Context(), team); return err }
 	}},
-	{"Entitlement", nil, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"Entitlement", nil, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		team := newHouse(t, st).subscribed().ID
 		return func(st *store.Store) error { _, err := st.Entitlement(t.Context(), team, time.Now()); return err }
 	}},
-	{"PurgeSubscriptionEvents", []string{subscriptionEvents}, func(t *testing.T, st *store.Store) func(*store.Store) error {
+	{"PurgeSubscriptionEvents", []string{subscriptionEvents}, func(t testing.TB, st *store.Store) func(*store.Store) error {
 		newHouse(t, st).subscribed()
 		exec(t, st, "UPDATE subscription_events SET received_at = '2001-01-01' WHERE id NOT LIKE 'evt_filler%'")
 		return func(st *store.Store) error {
@@ -356,7 +356,7 @@ var operations = []operation{
 
 // house is a team with its owner: what most tests start from.
 type house struct {
-	t     *testing.T
+	t     testing.TB
 	st    *store.Store
 	owner db.User
 	actor store.Actor // the owner
@@ -371,7 +371,7 @@ var (
 
 func newEmail() string { return fmt.Sprintf("user%d@example.com", serial.Add(1)) }
 
-func newHouse(t *testing.T, st *store.Store) *house {
+func newHouse(t testing.TB, st *store.Store) *house {
 	t.Helper()
 	su, err := st.SignUp(t.Context(), store.SignUp{Email: newEmail(), PasswordHash: "hash", Name: "Owner", IP: anIP})
 	require.NoError(t, err)
@@ -430,7 +430,7 @@ func (h *house) log() []string {
 }
 
 // column reads a one-column result.
-func column[T any](t *testing.T, st *store.Store, sql string, args ...any) []T {
+func column[T any](t testing.TB, st *store.Store, sql string, args ...any) []T {
 	t.Helper()
 	rows, err := st.Conn().Query(t.Context(), sql, args...)
 	require.NoError(t, err)
@@ -445,14 +445,14 @@ func column[T any](t *testing.T, st *store.Store, sql string, args ...any) []T {
 	return values
 }
 
-func exec(t *testing.T, st *store.Store, sql string, args ...any) {
+func exec(t testing.TB, st *store.Store, sql string, args ...any) {
 	t.Helper()
 	_, err := st.Conn().Exec(t.Context(), sql, args...)
 	require.NoError(t, err)
 }
 
 // snapshot is every row of every table, as text, under the table's name.
-func snapshot(t *testing.T, st *store.Store) map[string][]string {
+func snapshot(t testing.TB, st *store.Store) map[string][]string {
 	t.Helper()
 	rows := make(map[string][]string)
 	for _, table := range tables {

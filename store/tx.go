@@ -62,7 +62,11 @@ func (s *Store) InTx(ctx context.Context, fn func(tx *Store) error) error {
 		err, ended := runTx(ctx, tx, false, fn)
 		switch {
 		case ended:
-			return outcome(err), err
+			became := outcome(err)
+			if became == lost { // fn has run, and is run again for the sake of others alone
+				became = final
+			}
+			return became, err
 		case retryable(err):
 			return contended, err
 		}
@@ -93,6 +97,9 @@ func runTx(ctx context.Context, tx pgx.Tx, savepoint bool, fn func(tx *Store) er
 		// fn hid a statement's error. RELEASE would fail and end the savepoint for pgx,
 		// and the outer transaction could not go on.
 		return fmt.Errorf("commit: %w", pgx.ErrTxCommitRollback), false
+	}
+	if tx.Conn().IsClosed() {
+		return fmt.Errorf("commit: %w", pgconn.ErrConnClosed), false
 	}
 	if err := tx.Commit(ctx); err != nil {
 		return fmt.Errorf("commit: %w", err), true
