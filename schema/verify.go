@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -64,7 +65,9 @@ func (e *DriftError) Error() string {
 // differences, and neither are your own indexes that are not unique. Whatever else is on
 // the tables and could refuse or change a write is: constraints, unique indexes, triggers,
 // rules, row level security. So is an invalid index, which a CREATE INDEX CONCURRENTLY that
-// failed has left; not one of yours that is being built.
+// failed has left; not one of yours that is being built. And so is a
+// default_transaction_isolation, of the sessions that the pool opens, other than READ
+// COMMITTED: the Store's rules rest on that one.
 //
 // It returns a [*VersionError] for a database of another version, which is not compared:
 // [ErrDatabaseOlder], or [ErrDatabaseNewer], which an older build may go on with, because
@@ -87,10 +90,29 @@ func Verify(ctx context.Context, pool *pgxpool.Pool) error {
 	if err != nil {
 		return fmt.Errorf("read the catalog: %w", err)
 	}
-	if differences := compare(catalog(), live); len(differences) > 0 {
+	differences := compare(catalog(), live)
+	isolation, err := readIsolation(ctx, s.conn)
+	if err != nil {
+		return fmt.Errorf("read default_transaction_isolation: %w", err)
+	}
+	if isolation != "" {
+		differences = append(differences, isolation)
+	}
+	if len(differences) > 0 {
 		return &DriftError{Differences: differences}
 	}
 	return nil
+}
+
+// readIsolation returns how the isolation that sessions begin with differs from the one
+// on which the Store's rules rest. PostgreSQL takes read uncommitted for read committed.
+func readIsolation(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var is string
+	err := conn.QueryRow(ctx, `SELECT current_setting('default_transaction_isolation')`).Scan(&is)
+	if err != nil || is == "read committed" || is == "read uncommitted" {
+		return "", err
+	}
+	return fmt.Sprintf("setting default_transaction_isolation is %s, must be read committed: reset it for this role, database or connection", is), nil
 }
 
 func sameVersion(applied []MigrationStatus) error {

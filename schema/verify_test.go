@@ -197,3 +197,22 @@ func TestVerifyWhileAnIndexIsBuilt(t *testing.T) {
 	}
 	require.NoError(t, schema.Verify(t.Context(), pool))
 }
+
+// The Store's rules rest on what a session's transactions begin with, wherever it is set.
+func TestVerifyIsolation(t *testing.T) {
+	t.Parallel()
+	url := storetest.URL(t)
+	for isolation, same := range map[string]bool{"read committed": true, "read uncommitted": true, "repeatable read": false, "serializable": false} {
+		err := schema.Verify(t.Context(), open(t, url, setting("default_transaction_isolation", isolation)))
+		if same {
+			require.NoError(t, err, isolation)
+			continue
+		}
+		var drift *schema.DriftError
+		require.ErrorAs(t, err, &drift, isolation)
+		require.Equal(t, []string{"setting default_transaction_isolation is " + isolation + ", must be read committed: reset it for this role, database or connection"}, drift.Differences)
+	}
+	pool := open(t, url)
+	exec(t, pool, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable', current_database()); END $$`)
+	require.Error(t, schema.Verify(t.Context(), open(t, url)))
+}

@@ -19,7 +19,7 @@
 // log row waits only for a change of its user's e-mail or its team's Stripe ids to
 // commit. This rests on READ COMMITTED, Postgres' default and what [Store.InTx] asks for:
 // with a default_transaction_isolation of REPEATABLE READ the rules can be broken, and
-// SERIALIZABLE keeps them at the price of many attempts.
+// SERIALIZABLE keeps them at the price of many attempts. schema.Verify refuses both.
 //
 // An operation that Postgres ends to break a deadlock, as between two users who take each
 // other's e-mail, is run again: see [Store.InTx]. What a refused operation has locked it
