@@ -321,12 +321,14 @@ func TestEachOperationWhenItsBackendIsTerminated(t *testing.T) {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
 			st := storetest.New(t)
+			mortal := store.New(configuredPool(t, func(config *pgxpool.Config) { config.MaxConns = 1 }))
+			require.NoError(t, op.prepare(t, st)(mortal)) // which prepares its statements, or it would wait there
 			run := op.prepare(t, st)
 			before := snapshot(t, st)
 			failed := make(chan error, 1)
 			require.NoError(t, st.InTx(t.Context(), func(other *store.Store) error {
 				exec(t, other, "LOCK TABLE "+strings.Join(tables, ", ")+" IN ACCESS EXCLUSIVE MODE")
-				go func() { failed <- run(st) }()
+				go func() { failed <- run(mortal) }()
 				until(t, st, "SELECT count(*) = 1 "+waiting)
 				require.Equal(t, []bool{true}, column[bool](t, st, "SELECT pg_terminate_backend(pid) "+waiting))
 				if op.writes == nil {
@@ -392,7 +394,8 @@ func TestEachOperationWhenItsContextEnds(t *testing.T) {
 			held.Release()
 			require.Equal(t, before, snapshot(t, st))
 
-			// While it waits for a lock.
+			// While it waits for a lock, with its statements prepared.
+			require.NoError(t, op.prepare(t, st)(impatient))
 			ctx, cancel = context.WithCancel(t.Context())
 			run = op.prepare(during{t, ctx}, st)
 			before = snapshot(t, st)
