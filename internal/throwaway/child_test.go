@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		runChild(o)
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 type childOptions struct {

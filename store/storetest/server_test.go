@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/rowhouse/rowhouse/internal/throwaway"
 )
@@ -26,7 +27,7 @@ const childVariable = "STORETEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m) // which exits
 	}
 	p := &probe{ctx: context.Background()}
 	report := func(url string) {
