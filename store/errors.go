@@ -83,7 +83,7 @@ var (
 // not at all. What became of the connection or ctx is in the chain as well. Read, and
 // decide again; or repeat the operation, where its doc says that this is safe.
 //
-// After any other error of an operation nothing was written, or as much as its doc says.
+// After any other error nothing was written, or as much as the operation's doc says.
 var ErrOutcomeUnknown = errors.New("the outcome is unknown: it happened wholly or not at all, read before trying again")
 
 // InvalidInputError says which argument is invalid, and why. It is [ErrInvalidInput].

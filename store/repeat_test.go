@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
 	"github.com/rowhouse/rowhouse/store/storetest"
 )
@@ -76,4 +77,17 @@ func TestEachOperationRepeated(t *testing.T) {
 		require.Equal(t, again.effect, effect(before, snapshot(t, st)), op.name)
 	}
 	require.Len(t, repeats, listed)
+}
+
+// An owner who becomes a plain member can't ask for it again, and loses nothing by it.
+func TestChangeRoleOfOneselfRepeated(t *testing.T) {
+	t.Parallel()
+	st := storetest.New(t)
+	h := newHouse(t, st)
+	h.join(db.RoleOwner)
+	p := store.ChangeRole{Actor: h.actor, TeamID: h.team.ID, MemberID: h.seat.ID, Role: db.RoleMember}
+	require.NoError(t, st.ChangeRole(t.Context(), p))
+	before := snapshot(t, st)
+	require.ErrorIs(t, st.ChangeRole(t.Context(), p), store.ErrForbidden)
+	require.Equal(t, before, snapshot(t, st))
 }

@@ -25,6 +25,46 @@
 // other's e-mail, is run again: see [Store.InTx]. What a refused operation has locked it
 // holds, inside InTx, until the transaction ends.
 //
+// # Faults
+//
+// An operation that fails has done nothing, or its error is [ErrOutcomeUnknown]: the
+// connection was lost, or ctx ended, after it was sent and before the server had answered.
+// Then it happened wholly or not at all, never in part, and the Store does not send it
+// again. Every other error is certain: what the Store refuses, what the server refuses, a
+// connection that was not to be had, a ctx that ended before anything was sent.
+//
+//   - What reads never has an unknown outcome. Where the connection is lost it is run once
+//     more, and so is what writes where certainly nothing of it was sent: on a connection
+//     that has answered, and only while ctx lasts.
+//   - What Postgres ended by a deadlock or a serialization failure is run again, five times
+//     at most.
+//   - Inside [Store.InTx] an operation runs once, and its failure is certain: nothing has
+//     been committed. InTx itself can be unknown, by the loss of its COMMIT alone.
+//   - The end of ctx is noticed at once, whatever is waited for: a connection, a lock, an
+//     answer. The transaction is rolled back; by the server, where it can't be told.
+//
+// After an unknown outcome, read what is there, or repeat the operation with the same
+// arguments. A server that has not noticed that its client is gone may even be about to do
+// the first one, as soon as it has a lock: a repeated one waits for it, a read does not.
+// (With client_connection_check_interval, of PostgreSQL 14, the server does notice.) What
+// a repeated operation does when the first one had happened:
+//
+//   - Nothing, and answers the same: RenameTeam, SetSeatLimit, ChangeRole,
+//     LinkStripeCustomer, UpdateSubscription, ApplySubscription, ReconcileSubscription,
+//     PurgeActivity, PurgeSubscriptionEvents. These are safe to repeat, unless somebody
+//     else has changed the same in between.
+//   - Nothing, and refuses: SignUp with [ErrEmailTaken]; SignUpWithInvitation,
+//     AcceptInvitation, DeclineInvitation and CancelInvitation with
+//     [ErrInvitationNotPending]; InviteMember, and InviteMembers in its results, with
+//     [ErrAlreadyInvited], after which ResendInvitation makes a new token for the lost one;
+//     UpdatePassword with [ErrConflict] when Expected is set; RemoveMember, LeaveTeam and
+//     DeleteAccount with [ErrNotFound]; TransferOwnership and DeleteTeam with
+//     [ErrForbidden].
+//   - The same once more, with a log row of its own: UpdateAccount, ResendInvitation,
+//     UpdatePassword when Expected is not set.
+//   - Another one: CreateTeam, RecordSignIn, RecordSignOut, RecordActivity,
+//     RecordActivities.
+//
 // # Times and texts
 //
 // Times are UTC, and the server's clock sets them: the start of the transaction. An

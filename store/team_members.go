@@ -177,7 +177,9 @@ type ChangeRole struct {
 }
 
 // ChangeRole gives a live member another role, the actor too. It logs CHANGE_ROLE with
-// whom, from, to; the role that the member has writes nothing.
+// whom, from, to; the role that the member has writes nothing: repeating it after
+// [ErrOutcomeUnknown] is safe. It answers [ErrForbidden] then to an owner who has become
+// a plain member.
 //
 // Errors: [ErrForbidden], [ErrNotFound], [LastOwnerError], [ErrInvalidInput].
 func (s *Store) ChangeRole(ctx context.Context, p ChangeRole) error {

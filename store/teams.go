@@ -126,16 +126,18 @@ func (s *Store) TeamsForUser(ctx context.Context, user db.UserID, page Page) ([]
 	if err != nil {
 		return nil, "", err
 	}
-	var members []db.TeamMemberID // of whom the cursor is made
-	teams, err := read(ctx, s.conn, min(limit+1, 8), func(dest []any, t *UserTeam) []any {
-		members = append(members, 0)
-		return append(teamTargets(dest, &t.Team), &members[len(members)-1], &t.Role, &t.JoinedAt)
+	type row struct {
+		UserTeam
+		member db.TeamMemberID // of whom the cursor is made
+	}
+	rows, err := read(ctx, s.conn, min(limit+1, 8), func(dest []any, r *row) []any {
+		return append(teamTargets(dest, &r.Team), &r.member, &r.Role, &r.JoinedAt)
 	}, db.ListTeamsForUserPage, user, after.time, after.id, int32(limit+1))
 	if err != nil {
 		return nil, "", err
 	}
-	teams, next := cutItems(teams, limit, listTeamsForUser, int64(user), func(t *UserTeam) position {
-		return position{t.JoinedAt, int64(members[limit-1])}
+	teams, next := cut(rows, limit, listTeamsForUser, int64(user), func(r *row) (UserTeam, position) {
+		return r.UserTeam, position{r.JoinedAt, int64(r.member)}
 	})
 	return teams, next, nil
 }
@@ -148,7 +150,7 @@ type RenameTeam struct {
 }
 
 // RenameTeam changes a team's name. It logs UPDATE_TEAM from, to; the name that the
-// team has writes nothing.
+// team has writes nothing: repeating it after [ErrOutcomeUnknown] is safe.
 //
 // Errors: [ErrForbidden], [ErrInvalidInput].
 func (s *Store) RenameTeam(ctx context.Context, p RenameTeam) error {
@@ -206,7 +208,7 @@ type SetSeatLimit struct {
 
 // SetSeatLimit sets how many members a team may have. A limit below what it has removes
 // nobody: it only lets nobody join. It logs UPDATE_TEAM from, to; the limit that the
-// team has writes nothing.
+// team has writes nothing: repeating it after [ErrOutcomeUnknown] is safe.
 //
 // Errors: [ErrNotFound], also when there is no such actor, [ErrInvalidInput].
 func (s *Store) SetSeatLimit(ctx context.Context, p SetSeatLimit) error {

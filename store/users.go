@@ -213,7 +213,8 @@ type UpdateAccount struct {
 }
 
 // UpdateAccount changes the actor's name, e-mail or both, and returns the user. It logs
-// UPDATE_ACCOUNT, with the fields' names, in the team of the earliest membership.
+// UPDATE_ACCOUNT, with the fields' names, in the team of the earliest membership. Done
+// again it sets the same again, and logs it.
 //
 // Errors: [ErrNotFound], [ErrInvalidInput], also when there is nothing to change;
 // [ErrEmailTaken], after which a transaction can only be rolled back.
