@@ -241,8 +241,8 @@ func (s *Store) UserActivity(ctx context.Context, user db.UserID, page ActivityP
 // it. Retention is a rule of the application:
 // it decides what is old, and that it may forget.
 //
-// After an error, removed is what is known to be; after [ErrOutcomeUnknown] one batch more
-// may be. Repeating it is safe: it goes on with what is left.
+// After an error, removed is what is known to be; when the outcome is unknown one batch
+// more may be. Repeating it is safe: it goes on with what is left.
 //
 // Inside InTx all batches are that one transaction, and hold their rows until it ends.
 //

@@ -31,7 +31,7 @@ type LinkStripeCustomer struct {
 // LinkStripeCustomer links a team to the Stripe customer that pays for it, instead of
 // any before. A customer never moves: while a team has it, or subscriptions of it, no
 // other team can. It logs LINK_BILLING from, to; linking the customer that the team has
-// writes nothing: repeating it after [ErrOutcomeUnknown] is safe.
+// writes nothing: repeating it after an unknown outcome is safe.
 //
 // Errors: [ErrNotFound], also when there is no such actor, [ErrInvalidInput];
 // [ErrStripeIDTaken], after which a transaction can only be rolled back.
@@ -63,7 +63,7 @@ type UpdateSubscription struct {
 
 // UpdateSubscription overwrites what a team's row says of its subscription. It logs
 // UPDATE_SUBSCRIPTION from, to; when nothing would change it writes nothing: repeating it
-// after [ErrOutcomeUnknown] is safe, unless another one came between.
+// after an unknown outcome is safe, unless another one came between.
 //
 // It knows no order: of two calls the later one wins, whichever Stripe meant last. Prefer
 // [Store.ApplySubscription], which does: what it applies replaces these columns, so what
@@ -132,7 +132,7 @@ const (
 // ApplySubscription applies a Stripe event about a subscription to the team of its
 // customer, and returns what became of it and the team. Events may come in any order, any
 // number of times, on any number of connections at once: the same ones end in the same
-// state. So repeating it is always safe, also after [ErrOutcomeUnknown], and answers
+// state. So repeating it is always safe, also after an unknown outcome, and answers
 // [SubscriptionDuplicate] when it had happened. A webhook answers 5xx, and Stripe repeats it.
 //
 //   - An event is applied once, by its id.
@@ -172,7 +172,7 @@ type ReconcileSubscription struct {
 // whatever events said until that second, an end included; only what came later stays,
 // and is [SubscriptionStale]. The team's columns follow as in [Store.ApplySubscription].
 // It logs UPDATE_SUBSCRIPTION from, to, when they change. Repeating it is safe, also after
-// [ErrOutcomeUnknown].
+// an unknown outcome.
 //
 // Errors: [ErrUnknownCustomer]; [ErrInvalidInput]; [ErrStripeIDTaken] as in
 // [Store.ApplySubscription].

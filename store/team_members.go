@@ -178,7 +178,7 @@ type ChangeRole struct {
 
 // ChangeRole gives a live member another role, the actor too. It logs CHANGE_ROLE with
 // whom, from, to; the role that the member has writes nothing: repeating it after
-// [ErrOutcomeUnknown] is safe. It answers [ErrForbidden] then to an owner who has become
+// an unknown outcome is safe. It answers [ErrForbidden] then to an owner who has become
 // a plain member.
 //
 // Errors: [ErrForbidden], [ErrNotFound], [LastOwnerError], [ErrInvalidInput].

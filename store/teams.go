@@ -150,7 +150,7 @@ type RenameTeam struct {
 }
 
 // RenameTeam changes a team's name. It logs UPDATE_TEAM from, to; the name that the
-// team has writes nothing: repeating it after [ErrOutcomeUnknown] is safe.
+// team has writes nothing: repeating it after an unknown outcome is safe.
 //
 // Errors: [ErrForbidden], [ErrInvalidInput].
 func (s *Store) RenameTeam(ctx context.Context, p RenameTeam) error {
@@ -208,7 +208,7 @@ type SetSeatLimit struct {
 
 // SetSeatLimit sets how many members a team may have. A limit below what it has removes
 // nobody: it only lets nobody join. It logs UPDATE_TEAM from, to; the limit that the
-// team has writes nothing: repeating it after [ErrOutcomeUnknown] is safe.
+// team has writes nothing: repeating it after an unknown outcome is safe.
 //
 // Errors: [ErrNotFound], also when there is no such actor, [ErrInvalidInput].
 func (s *Store) SetSeatLimit(ctx context.Context, p SetSeatLimit) error {
