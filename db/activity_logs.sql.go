@@ -48,7 +48,7 @@ func (q *Queries) InsertActivityLog(ctx context.Context, db DBTX, arg InsertActi
 }
 
 const ListActivityOfTeams = `-- name: ListActivityOfTeams :many
-SELECT activity_logs.id, activity_logs.team_id, activity_logs.user_id, activity_logs.action, activity_logs.timestamp, activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
+SELECT activity_logs.team_id, activity_logs.id, activity_logs.user_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM teams
 CROSS JOIN LATERAL (
     SELECT entry.id, entry.team_id, entry.user_id, entry.action, entry.timestamp, entry.ip_address, entry.metadata
@@ -68,8 +68,14 @@ type ListActivityOfTeamsParams struct {
 }
 
 type ListActivityOfTeamsRow struct {
-	ActivityLog ActivityLog `json:"activityLog"`
-	UserName    *string     `json:"userName"`
+	TeamID    TeamID          `json:"teamId"`
+	ID        ActivityLogID   `json:"id"`
+	UserID    *UserID         `json:"userId"`
+	Action    ActivityType    `json:"action"`
+	Timestamp time.Time       `json:"timestamp"`
+	IPAddress *string         `json:"ipAddress"`
+	Metadata  json.RawMessage `json:"-"`
+	UserName  *string         `json:"userName"`
 }
 
 // ListActivityOfTeams reads the newest log rows of each team, limit_each at most.
@@ -83,13 +89,13 @@ func (q *Queries) ListActivityOfTeams(ctx context.Context, db DBTX, arg ListActi
 	for rows.Next() {
 		var i ListActivityOfTeamsRow
 		if err := rows.Scan(
-			&i.ActivityLog.ID,
-			&i.ActivityLog.TeamID,
-			&i.ActivityLog.UserID,
-			&i.ActivityLog.Action,
-			&i.ActivityLog.Timestamp,
-			&i.ActivityLog.IPAddress,
-			&i.ActivityLog.Metadata,
+			&i.TeamID,
+			&i.ID,
+			&i.UserID,
+			&i.Action,
+			&i.Timestamp,
+			&i.IPAddress,
+			&i.Metadata,
 			&i.UserName,
 		); err != nil {
 			return nil, err
@@ -103,7 +109,7 @@ func (q *Queries) ListActivityOfTeams(ctx context.Context, db DBTX, arg ListActi
 }
 
 const ListTeamActivityOfPage = `-- name: ListTeamActivityOfPage :many
-SELECT activity_logs.id, activity_logs.team_id, activity_logs.user_id, activity_logs.action, activity_logs.timestamp, activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
+SELECT activity_logs.id, activity_logs.user_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM (SELECT DISTINCT unnest($1::text[]) AS action) AS wanted
 CROSS JOIN LATERAL (
     SELECT entry.id, entry.team_id, entry.user_id, entry.action, entry.timestamp, entry.ip_address, entry.metadata
@@ -131,8 +137,13 @@ type ListTeamActivityOfPageParams struct {
 }
 
 type ListTeamActivityOfPageRow struct {
-	ActivityLog ActivityLog `json:"activityLog"`
-	UserName    *string     `json:"userName"`
+	ID        ActivityLogID   `json:"id"`
+	UserID    *UserID         `json:"userId"`
+	Action    ActivityType    `json:"action"`
+	Timestamp time.Time       `json:"timestamp"`
+	IPAddress *string         `json:"ipAddress"`
+	Metadata  json.RawMessage `json:"-"`
+	UserName  *string         `json:"userName"`
 }
 
 // ListTeamActivityOfPage is ListTeamActivityPage for some actions: a page of each by
@@ -154,13 +165,12 @@ func (q *Queries) ListTeamActivityOfPage(ctx context.Context, db DBTX, arg ListT
 	for rows.Next() {
 		var i ListTeamActivityOfPageRow
 		if err := rows.Scan(
-			&i.ActivityLog.ID,
-			&i.ActivityLog.TeamID,
-			&i.ActivityLog.UserID,
-			&i.ActivityLog.Action,
-			&i.ActivityLog.Timestamp,
-			&i.ActivityLog.IPAddress,
-			&i.ActivityLog.Metadata,
+			&i.ID,
+			&i.UserID,
+			&i.Action,
+			&i.Timestamp,
+			&i.IPAddress,
+			&i.Metadata,
 			&i.UserName,
 		); err != nil {
 			return nil, err
@@ -175,7 +185,7 @@ func (q *Queries) ListTeamActivityOfPage(ctx context.Context, db DBTX, arg ListT
 
 const ListTeamActivityPage = `-- name: ListTeamActivityPage :many
 
-SELECT activity_logs.id, activity_logs.team_id, activity_logs.user_id, activity_logs.action, activity_logs.timestamp, activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
+SELECT activity_logs.id, activity_logs.user_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM activity_logs LEFT JOIN users ON users.id = activity_logs.user_id
 WHERE activity_logs.team_id = $1
     AND activity_logs."timestamp" >= $2::timestamp
@@ -194,8 +204,13 @@ type ListTeamActivityPageParams struct {
 }
 
 type ListTeamActivityPageRow struct {
-	ActivityLog ActivityLog `json:"activityLog"`
-	UserName    *string     `json:"userName"`
+	ID        ActivityLogID   `json:"id"`
+	UserID    *UserID         `json:"userId"`
+	Action    ActivityType    `json:"action"`
+	Timestamp time.Time       `json:"timestamp"`
+	IPAddress *string         `json:"ipAddress"`
+	Metadata  json.RawMessage `json:"-"`
+	UserName  *string         `json:"userName"`
 }
 
 // a bare parameter would be planned at every call
@@ -216,13 +231,12 @@ func (q *Queries) ListTeamActivityPage(ctx context.Context, db DBTX, arg ListTea
 	for rows.Next() {
 		var i ListTeamActivityPageRow
 		if err := rows.Scan(
-			&i.ActivityLog.ID,
-			&i.ActivityLog.TeamID,
-			&i.ActivityLog.UserID,
-			&i.ActivityLog.Action,
-			&i.ActivityLog.Timestamp,
-			&i.ActivityLog.IPAddress,
-			&i.ActivityLog.Metadata,
+			&i.ID,
+			&i.UserID,
+			&i.Action,
+			&i.Timestamp,
+			&i.IPAddress,
+			&i.Metadata,
 			&i.UserName,
 		); err != nil {
 			return nil, err
@@ -236,7 +250,7 @@ func (q *Queries) ListTeamActivityPage(ctx context.Context, db DBTX, arg ListTea
 }
 
 const ListUserActivityOfPage = `-- name: ListUserActivityOfPage :many
-SELECT activity_logs.id, activity_logs.team_id, activity_logs.user_id, activity_logs.action, activity_logs.timestamp, activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
+SELECT activity_logs.id, activity_logs.team_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM activity_logs LEFT JOIN users ON users.id = activity_logs.user_id
 WHERE activity_logs.user_id = $1
     AND activity_logs.action = ANY ($2::text[])
@@ -257,8 +271,13 @@ type ListUserActivityOfPageParams struct {
 }
 
 type ListUserActivityOfPageRow struct {
-	ActivityLog ActivityLog `json:"activityLog"`
-	UserName    *string     `json:"userName"`
+	ID        ActivityLogID   `json:"id"`
+	TeamID    TeamID          `json:"teamId"`
+	Action    ActivityType    `json:"action"`
+	Timestamp time.Time       `json:"timestamp"`
+	IPAddress *string         `json:"ipAddress"`
+	Metadata  json.RawMessage `json:"-"`
+	UserName  *string         `json:"userName"`
 }
 
 // ListUserActivityOfPage is ListUserActivityPage for some actions. It reads over the
@@ -280,13 +299,12 @@ func (q *Queries) ListUserActivityOfPage(ctx context.Context, db DBTX, arg ListU
 	for rows.Next() {
 		var i ListUserActivityOfPageRow
 		if err := rows.Scan(
-			&i.ActivityLog.ID,
-			&i.ActivityLog.TeamID,
-			&i.ActivityLog.UserID,
-			&i.ActivityLog.Action,
-			&i.ActivityLog.Timestamp,
-			&i.ActivityLog.IPAddress,
-			&i.ActivityLog.Metadata,
+			&i.ID,
+			&i.TeamID,
+			&i.Action,
+			&i.Timestamp,
+			&i.IPAddress,
+			&i.Metadata,
 			&i.UserName,
 		); err != nil {
 			return nil, err
@@ -300,7 +318,7 @@ func (q *Queries) ListUserActivityOfPage(ctx context.Context, db DBTX, arg ListU
 }
 
 const ListUserActivityPage = `-- name: ListUserActivityPage :many
-SELECT activity_logs.id, activity_logs.team_id, activity_logs.user_id, activity_logs.action, activity_logs.timestamp, activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
+SELECT activity_logs.id, activity_logs.team_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM activity_logs LEFT JOIN users ON users.id = activity_logs.user_id
 WHERE activity_logs.user_id = $1
     AND activity_logs."timestamp" >= $2::timestamp
@@ -319,8 +337,13 @@ type ListUserActivityPageParams struct {
 }
 
 type ListUserActivityPageRow struct {
-	ActivityLog ActivityLog `json:"activityLog"`
-	UserName    *string     `json:"userName"`
+	ID        ActivityLogID   `json:"id"`
+	TeamID    TeamID          `json:"teamId"`
+	Action    ActivityType    `json:"action"`
+	Timestamp time.Time       `json:"timestamp"`
+	IPAddress *string         `json:"ipAddress"`
+	Metadata  json.RawMessage `json:"-"`
+	UserName  *string         `json:"userName"`
 }
 
 // ListUserActivityPage reads a user's log before a position, newest first
@@ -343,13 +366,12 @@ func (q *Queries) ListUserActivityPage(ctx context.Context, db DBTX, arg ListUse
 	for rows.Next() {
 		var i ListUserActivityPageRow
 		if err := rows.Scan(
-			&i.ActivityLog.ID,
-			&i.ActivityLog.TeamID,
-			&i.ActivityLog.UserID,
-			&i.ActivityLog.Action,
-			&i.ActivityLog.Timestamp,
-			&i.ActivityLog.IPAddress,
-			&i.ActivityLog.Metadata,
+			&i.ID,
+			&i.TeamID,
+			&i.Action,
+			&i.Timestamp,
+			&i.IPAddress,
+			&i.Metadata,
 			&i.UserName,
 		); err != nil {
 			return nil, err

@@ -503,24 +503,19 @@ func (q *Queries) InsertInvitation(ctx context.Context, db DBTX, arg InsertInvit
 }
 
 const InviteMember = `-- name: InviteMember :one
-WITH actor AS (
-    SELECT team_members.user_id
-    FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
+WITH allowed AS (
+    SELECT FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
     WHERE team_members.team_id = $1 AND team_members.user_id = $2 AND team_members.role = 'owner'
-),
-allowed AS (
-    SELECT actor.user_id
-    FROM actor
-    WHERE NOT EXISTS (
-        SELECT FROM users JOIN team_members ON team_members.user_id = users.id
-        WHERE lower(users.email) = lower($3) AND users.deleted_at IS NULL AND team_members.team_id = $1
-    )
+        AND NOT EXISTS (
+            SELECT FROM users AS invitee JOIN team_members AS standing ON standing.user_id = invitee.id
+            WHERE lower(invitee.email) = lower($3::text) AND invitee.deleted_at IS NULL AND standing.team_id = $1
+        )
 ),
 retired AS (
     -- A pending row that nobody can use makes room: it is expired, or its inviter is no owner any more.
     UPDATE invitations
     SET status = CASE WHEN invitations.expires_at <= timezone('utc', now()) THEN 'expired' ELSE 'canceled' END
-    WHERE invitations.team_id = $1 AND lower(invitations.email) = lower($3) AND invitations.status = 'pending'
+    WHERE invitations.team_id = $1 AND lower(invitations.email) = lower($3::text) AND invitations.status = 'pending'
         AND EXISTS (SELECT FROM allowed)
         AND (
             invitations.expires_at <= timezone('utc', now())
@@ -534,17 +529,17 @@ retired AS (
 ),
 invited AS (
     INSERT INTO invitations (team_id, email, role, invited_by, invited_at, status, token_hash, expires_at)
-    SELECT $1, $3, $4, allowed.user_id, timezone('utc', now()), 'pending', $5,
+    SELECT $1, $3::text, $4::text, $2, timezone('utc', now()), 'pending', $5,
         timezone('utc', now()) + make_interval(secs => $6::double precision)
     FROM allowed
     WHERE (SELECT count(*) FROM retired) >= 0 -- always true: counting makes retired run before the insert
     ON CONFLICT (team_id, lower(email)) WHERE status = 'pending' DO NOTHING
-    RETURNING invitations.id, invitations.team_id, invitations.email, invitations.role, invitations.invited_by, invitations.invited_at, invitations.expires_at
+    RETURNING invitations.id, invitations.invited_at, invitations.expires_at
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
-    SELECT invited.team_id, invited.invited_by, 'INVITE_TEAM_MEMBER', invited.invited_at, $7,
-        jsonb_build_object('invitationId', invited.id, 'email', invited.email, 'role', invited.role)
+    SELECT $1, $2, 'INVITE_TEAM_MEMBER', invited.invited_at, $7,
+        jsonb_build_object('invitationId', invited.id, 'email', $3::text, 'role', $4::text)
     FROM invited
 )
 SELECT invited.id, invited.invited_at, invited.expires_at
@@ -555,7 +550,7 @@ type InviteMemberParams struct {
 	TeamID     TeamID  `json:"teamId"`
 	ActorID    UserID  `json:"actorId"`
 	Email      string  `json:"email"`
-	Role       Role    `json:"role"`
+	Role       string  `json:"role"`
 	TokenHash  []byte  `json:"-"`
 	TTLSeconds float64 `json:"ttlSeconds"`
 	IPAddress  *string `json:"ipAddress"`

@@ -186,7 +186,7 @@ func (q *Queries) LeaveTeam(ctx context.Context, db DBTX, arg LeaveTeamParams) (
 }
 
 const ListMembersOfTeams = `-- name: ListMembersOfTeams :many
-SELECT team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
+SELECT team_members.team_id, team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM teams
 CROSS JOIN LATERAL (
     SELECT member.id, member.user_id, member.team_id, member.role, member.joined_at
@@ -206,9 +206,13 @@ type ListMembersOfTeamsParams struct {
 }
 
 type ListMembersOfTeamsRow struct {
-	TeamMember TeamMember `json:"teamMember"`
-	UserName   *string    `json:"userName"`
-	UserEmail  string     `json:"userEmail"`
+	TeamID    TeamID       `json:"teamId"`
+	ID        TeamMemberID `json:"id"`
+	UserID    UserID       `json:"userId"`
+	Role      Role         `json:"role"`
+	JoinedAt  time.Time    `json:"joinedAt"`
+	UserName  *string      `json:"userName"`
+	UserEmail string       `json:"userEmail"`
 }
 
 // ListMembersOfTeams reads the earliest live members of each team, limit_each at most.
@@ -222,11 +226,11 @@ func (q *Queries) ListMembersOfTeams(ctx context.Context, db DBTX, arg ListMembe
 	for rows.Next() {
 		var i ListMembersOfTeamsRow
 		if err := rows.Scan(
-			&i.TeamMember.ID,
-			&i.TeamMember.UserID,
-			&i.TeamMember.TeamID,
-			&i.TeamMember.Role,
-			&i.TeamMember.JoinedAt,
+			&i.TeamID,
+			&i.ID,
+			&i.UserID,
+			&i.Role,
+			&i.JoinedAt,
 			&i.UserName,
 			&i.UserEmail,
 		); err != nil {
@@ -241,7 +245,7 @@ func (q *Queries) ListMembersOfTeams(ctx context.Context, db DBTX, arg ListMembe
 }
 
 const ListMembersPage = `-- name: ListMembersPage :many
-SELECT team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
+SELECT team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 WHERE team_members.team_id = $1
     AND (team_members.joined_at, team_members.id) > ($2::timestamp, $3::bigint)
@@ -257,9 +261,12 @@ type ListMembersPageParams struct {
 }
 
 type ListMembersPageRow struct {
-	TeamMember TeamMember `json:"teamMember"`
-	UserName   *string    `json:"userName"`
-	UserEmail  string     `json:"userEmail"`
+	ID        TeamMemberID `json:"id"`
+	UserID    UserID       `json:"userId"`
+	Role      Role         `json:"role"`
+	JoinedAt  time.Time    `json:"joinedAt"`
+	UserName  *string      `json:"userName"`
+	UserEmail string       `json:"userEmail"`
 }
 
 // ListMembersPage is ListTeamMembers from a position on.
@@ -278,11 +285,10 @@ func (q *Queries) ListMembersPage(ctx context.Context, db DBTX, arg ListMembersP
 	for rows.Next() {
 		var i ListMembersPageRow
 		if err := rows.Scan(
-			&i.TeamMember.ID,
-			&i.TeamMember.UserID,
-			&i.TeamMember.TeamID,
-			&i.TeamMember.Role,
-			&i.TeamMember.JoinedAt,
+			&i.ID,
+			&i.UserID,
+			&i.Role,
+			&i.JoinedAt,
 			&i.UserName,
 			&i.UserEmail,
 		); err != nil {
@@ -398,16 +404,19 @@ func (q *Queries) ListMembershipsPage(ctx context.Context, db DBTX, arg ListMemb
 }
 
 const ListTeamMembers = `-- name: ListTeamMembers :many
-SELECT team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
+SELECT team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 WHERE team_members.team_id = (SELECT $1::integer)
 ORDER BY team_members.joined_at, team_members.id
 `
 
 type ListTeamMembersRow struct {
-	TeamMember TeamMember `json:"teamMember"`
-	UserName   *string    `json:"userName"`
-	UserEmail  string     `json:"userEmail"`
+	ID        TeamMemberID `json:"id"`
+	UserID    UserID       `json:"userId"`
+	Role      Role         `json:"role"`
+	JoinedAt  time.Time    `json:"joinedAt"`
+	UserName  *string      `json:"userName"`
+	UserEmail string       `json:"userEmail"`
 }
 
 // ListTeamMembers reads the live members of a team with name and e-mail, in the order
@@ -424,11 +433,10 @@ func (q *Queries) ListTeamMembers(ctx context.Context, db DBTX, teamID int32) ([
 	for rows.Next() {
 		var i ListTeamMembersRow
 		if err := rows.Scan(
-			&i.TeamMember.ID,
-			&i.TeamMember.UserID,
-			&i.TeamMember.TeamID,
-			&i.TeamMember.Role,
-			&i.TeamMember.JoinedAt,
+			&i.ID,
+			&i.UserID,
+			&i.Role,
+			&i.JoinedAt,
 			&i.UserName,
 			&i.UserEmail,
 		); err != nil {
@@ -443,7 +451,7 @@ func (q *Queries) ListTeamMembers(ctx context.Context, db DBTX, teamID int32) ([
 }
 
 const ListTeamMembersForUser = `-- name: ListTeamMembersForUser :many
-SELECT team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
+SELECT team_members.team_id, team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 WHERE team_members.team_id = (
         SELECT home.team_id
@@ -456,12 +464,17 @@ ORDER BY team_members.joined_at, team_members.id
 `
 
 type ListTeamMembersForUserRow struct {
-	TeamMember TeamMember `json:"teamMember"`
-	UserName   *string    `json:"userName"`
-	UserEmail  string     `json:"userEmail"`
+	TeamID    TeamID       `json:"teamId"`
+	ID        TeamMemberID `json:"id"`
+	UserID    UserID       `json:"userId"`
+	Role      Role         `json:"role"`
+	JoinedAt  time.Time    `json:"joinedAt"`
+	UserName  *string      `json:"userName"`
+	UserEmail string       `json:"userEmail"`
 }
 
-// ListTeamMembersForUser is ListTeamMembers of the team that GetTeamForUser reads.
+// ListTeamMembersForUser is ListTeamMembers of the team that GetTeamForUser reads, and
+// says which that is.
 func (q *Queries) ListTeamMembersForUser(ctx context.Context, db DBTX, userID UserID) ([]ListTeamMembersForUserRow, error) {
 	rows, err := db.Query(ctx, ListTeamMembersForUser, userID)
 	if err != nil {
@@ -472,11 +485,11 @@ func (q *Queries) ListTeamMembersForUser(ctx context.Context, db DBTX, userID Us
 	for rows.Next() {
 		var i ListTeamMembersForUserRow
 		if err := rows.Scan(
-			&i.TeamMember.ID,
-			&i.TeamMember.UserID,
-			&i.TeamMember.TeamID,
-			&i.TeamMember.Role,
-			&i.TeamMember.JoinedAt,
+			&i.TeamID,
+			&i.ID,
+			&i.UserID,
+			&i.Role,
+			&i.JoinedAt,
 			&i.UserName,
 			&i.UserEmail,
 		); err != nil {
@@ -492,42 +505,36 @@ func (q *Queries) ListTeamMembersForUser(ctx context.Context, db DBTX, userID Us
 
 const RemoveMember = `-- name: RemoveMember :one
 WITH actor AS (
-    SELECT team_members.user_id
-    FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
-    WHERE team_members.team_id = $1 AND team_members.user_id = $2 AND team_members.role = 'owner'
-),
-member AS (
-    SELECT team_members.id, team_members.user_id, team_members.role
-    FROM team_members
-    WHERE team_members.team_id = $1 AND team_members.id = $3
+    SELECT FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
+    WHERE team_members.team_id = $1 AND team_members.user_id = $3 AND team_members.role = 'owner'
 ),
 removed AS (
     DELETE FROM team_members
-    USING actor, member
-    WHERE team_members.team_id = $1 AND team_members.id = member.id
+    WHERE team_members.team_id = $1 AND team_members.id = $2
+        AND EXISTS (SELECT FROM actor)
         AND EXISTS (
             SELECT FROM team_members AS owner
-            WHERE owner.team_id = $1 AND owner.role = 'owner' AND owner.id <> member.id
+            WHERE owner.team_id = $1 AND owner.role = 'owner' AND owner.id <> $2
                 AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = owner.user_id)
         )
     RETURNING team_members.id, team_members.user_id, team_members.role
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
-    SELECT $1, actor.user_id, 'REMOVE_TEAM_MEMBER', timezone('utc', now()), $4,
+    SELECT $1, $3, 'REMOVE_TEAM_MEMBER', timezone('utc', now()), $4,
         jsonb_build_object('memberId', removed.id, 'userId', removed.user_id, 'role', removed.role)
-    FROM removed, actor
+    FROM removed
 )
 SELECT
     EXISTS (SELECT FROM actor) AS allowed,
-    EXISTS (SELECT FROM member) AS found,
+    EXISTS (SELECT FROM team_members AS member WHERE member.team_id = $1 AND member.id = $2) AS found, -- before the removal
     EXISTS (SELECT FROM removed) AS removed
 `
 
 type RemoveMemberParams struct {
 	TeamID    TeamID       `json:"teamId"`
-	ActorID   UserID       `json:"actorId"`
 	MemberID  TeamMemberID `json:"memberId"`
+	ActorID   UserID       `json:"actorId"`
 	IPAddress *string      `json:"ipAddress"`
 }
 
@@ -542,8 +549,8 @@ type RemoveMemberRow struct {
 func (q *Queries) RemoveMember(ctx context.Context, db DBTX, arg RemoveMemberParams) (RemoveMemberRow, error) {
 	row := db.QueryRow(ctx, RemoveMember,
 		arg.TeamID,
-		arg.ActorID,
 		arg.MemberID,
+		arg.ActorID,
 		arg.IPAddress,
 	)
 	var i RemoveMemberRow

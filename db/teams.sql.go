@@ -151,14 +151,28 @@ func (q *Queries) DeleteTeam(ctx context.Context, db DBTX, arg DeleteTeamParams)
 }
 
 const GetTeam = `-- name: GetTeam :one
-SELECT id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit, deleted_at
+SELECT id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit
 FROM teams
 WHERE id = $1 AND deleted_at IS NULL
 `
 
-func (q *Queries) GetTeam(ctx context.Context, db DBTX, teamID TeamID) (Team, error) {
+type GetTeamRow struct {
+	ID                   TeamID              `json:"id"`
+	Name                 string              `json:"name"`
+	CreatedAt            time.Time           `json:"createdAt"`
+	UpdatedAt            time.Time           `json:"updatedAt"`
+	StripeCustomerID     *string             `json:"stripeCustomerId"`
+	StripeSubscriptionID *string             `json:"stripeSubscriptionId"`
+	StripeProductID      *string             `json:"stripeProductId"`
+	PlanName             *string             `json:"planName"`
+	SubscriptionStatus   *SubscriptionStatus `json:"subscriptionStatus"`
+	SeatLimit            *int32              `json:"-"`
+}
+
+// GetTeam reads a live team, without deleted_at.
+func (q *Queries) GetTeam(ctx context.Context, db DBTX, teamID TeamID) (GetTeamRow, error) {
 	row := db.QueryRow(ctx, GetTeam, teamID)
-	var i Team
+	var i GetTeamRow
 	err := row.Scan(
 		&i.ID,
 		&i.Name,
@@ -170,13 +184,12 @@ func (q *Queries) GetTeam(ctx context.Context, db DBTX, teamID TeamID) (Team, er
 		&i.PlanName,
 		&i.SubscriptionStatus,
 		&i.SeatLimit,
-		&i.DeletedAt,
 	)
 	return i, err
 }
 
 const GetTeamForUser = `-- name: GetTeamForUser :one
-SELECT id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit, deleted_at
+SELECT id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit
 FROM teams
 WHERE id = (
         SELECT team_members.team_id
@@ -189,10 +202,23 @@ WHERE id = (
     )
 `
 
-// GetTeamForUser reads the team of the user's earliest membership.
-func (q *Queries) GetTeamForUser(ctx context.Context, db DBTX, userID UserID) (Team, error) {
+type GetTeamForUserRow struct {
+	ID                   TeamID              `json:"id"`
+	Name                 string              `json:"name"`
+	CreatedAt            time.Time           `json:"createdAt"`
+	UpdatedAt            time.Time           `json:"updatedAt"`
+	StripeCustomerID     *string             `json:"stripeCustomerId"`
+	StripeSubscriptionID *string             `json:"stripeSubscriptionId"`
+	StripeProductID      *string             `json:"stripeProductId"`
+	PlanName             *string             `json:"planName"`
+	SubscriptionStatus   *SubscriptionStatus `json:"subscriptionStatus"`
+	SeatLimit            *int32              `json:"-"`
+}
+
+// GetTeamForUser is GetTeam of the user's earliest membership.
+func (q *Queries) GetTeamForUser(ctx context.Context, db DBTX, userID UserID) (GetTeamForUserRow, error) {
 	row := db.QueryRow(ctx, GetTeamForUser, userID)
-	var i Team
+	var i GetTeamForUserRow
 	err := row.Scan(
 		&i.ID,
 		&i.Name,
@@ -204,7 +230,6 @@ func (q *Queries) GetTeamForUser(ctx context.Context, db DBTX, userID UserID) (T
 		&i.PlanName,
 		&i.SubscriptionStatus,
 		&i.SeatLimit,
-		&i.DeletedAt,
 	)
 	return i, err
 }
@@ -294,7 +319,9 @@ func (q *Queries) ListTeams(ctx context.Context, db DBTX, teamIds []int64) ([]Te
 }
 
 const ListTeamsForUserPage = `-- name: ListTeamsForUserPage :many
-SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at, team_members.id AS member_id, team_members.role, team_members.joined_at
+SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id,
+    teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit,
+    team_members.id AS member_id, team_members.role, team_members.joined_at
 FROM team_members
 JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 JOIN teams ON teams.id = team_members.team_id AND teams.deleted_at IS NULL
@@ -312,10 +339,19 @@ type ListTeamsForUserPageParams struct {
 }
 
 type ListTeamsForUserPageRow struct {
-	Team     Team         `json:"team"`
-	MemberID TeamMemberID `json:"memberId"`
-	Role     Role         `json:"role"`
-	JoinedAt time.Time    `json:"joinedAt"`
+	ID                   TeamID              `json:"id"`
+	Name                 string              `json:"name"`
+	CreatedAt            time.Time           `json:"createdAt"`
+	UpdatedAt            time.Time           `json:"updatedAt"`
+	StripeCustomerID     *string             `json:"stripeCustomerId"`
+	StripeSubscriptionID *string             `json:"stripeSubscriptionId"`
+	StripeProductID      *string             `json:"stripeProductId"`
+	PlanName             *string             `json:"planName"`
+	SubscriptionStatus   *SubscriptionStatus `json:"subscriptionStatus"`
+	SeatLimit            *int32              `json:"-"`
+	MemberID             TeamMemberID        `json:"memberId"`
+	Role                 Role                `json:"role"`
+	JoinedAt             time.Time           `json:"joinedAt"`
 }
 
 // ListTeamsForUserPage reads the teams of a live user from a position on, earliest
@@ -335,17 +371,16 @@ func (q *Queries) ListTeamsForUserPage(ctx context.Context, db DBTX, arg ListTea
 	for rows.Next() {
 		var i ListTeamsForUserPageRow
 		if err := rows.Scan(
-			&i.Team.ID,
-			&i.Team.Name,
-			&i.Team.CreatedAt,
-			&i.Team.UpdatedAt,
-			&i.Team.StripeCustomerID,
-			&i.Team.StripeSubscriptionID,
-			&i.Team.StripeProductID,
-			&i.Team.PlanName,
-			&i.Team.SubscriptionStatus,
-			&i.Team.SeatLimit,
-			&i.Team.DeletedAt,
+			&i.ID,
+			&i.Name,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.StripeCustomerID,
+			&i.StripeSubscriptionID,
+			&i.StripeProductID,
+			&i.PlanName,
+			&i.SubscriptionStatus,
+			&i.SeatLimit,
 			&i.MemberID,
 			&i.Role,
 			&i.JoinedAt,

@@ -117,59 +117,61 @@ func (q *Queries) GetCredentials(ctx context.Context, db DBTX, email string) (Ge
 }
 
 const GetUser = `-- name: GetUser :one
-SELECT users.id, users.name, users.email, users.password_hash, users.role, users.created_at, users.updated_at, users.deleted_at
-FROM (
-    SELECT id, name, email, '' AS password_hash, role, created_at, updated_at, deleted_at
-    FROM users
-    WHERE users.id = $1 AND users.deleted_at IS NULL
-) AS users
+SELECT id, name, email, role, created_at, updated_at
+FROM users
+WHERE id = $1 AND deleted_at IS NULL
 `
 
 type GetUserRow struct {
-	User User `json:"user"`
+	ID        UserID    `json:"id"`
+	Name      *string   `json:"name"`
+	Email     string    `json:"email"`
+	Role      Role      `json:"role"`
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
 }
 
+// GetUser reads a live user, without the hash and deleted_at.
 func (q *Queries) GetUser(ctx context.Context, db DBTX, userID UserID) (GetUserRow, error) {
 	row := db.QueryRow(ctx, GetUser, userID)
 	var i GetUserRow
 	err := row.Scan(
-		&i.User.ID,
-		&i.User.Name,
-		&i.User.Email,
-		&i.User.PasswordHash,
-		&i.User.Role,
-		&i.User.CreatedAt,
-		&i.User.UpdatedAt,
-		&i.User.DeletedAt,
+		&i.ID,
+		&i.Name,
+		&i.Email,
+		&i.Role,
+		&i.CreatedAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
 
 const GetUserByEmail = `-- name: GetUserByEmail :one
-SELECT users.id, users.name, users.email, users.password_hash, users.role, users.created_at, users.updated_at, users.deleted_at
-FROM (
-    SELECT id, name, email, '' AS password_hash, role, created_at, updated_at, deleted_at
-    FROM users
-    WHERE lower(users.email) = lower($1) AND users.deleted_at IS NULL
-) AS users
+SELECT id, name, email, role, created_at, updated_at
+FROM users
+WHERE lower(email) = lower($1) AND deleted_at IS NULL
 `
 
 type GetUserByEmailRow struct {
-	User User `json:"user"`
+	ID        UserID    `json:"id"`
+	Name      *string   `json:"name"`
+	Email     string    `json:"email"`
+	Role      Role      `json:"role"`
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
 }
 
+// GetUserByEmail is GetUser by e-mail (users_lower_email_unique).
 func (q *Queries) GetUserByEmail(ctx context.Context, db DBTX, email string) (GetUserByEmailRow, error) {
 	row := db.QueryRow(ctx, GetUserByEmail, email)
 	var i GetUserByEmailRow
 	err := row.Scan(
-		&i.User.ID,
-		&i.User.Name,
-		&i.User.Email,
-		&i.User.PasswordHash,
-		&i.User.Role,
-		&i.User.CreatedAt,
-		&i.User.UpdatedAt,
-		&i.User.DeletedAt,
+		&i.ID,
+		&i.Name,
+		&i.Email,
+		&i.Role,
+		&i.CreatedAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }

@@ -31,7 +31,7 @@ FROM actor;
 -- (activity_logs_user_id_timestamp_id_idx). Deleted users keep their names. The plain
 -- bound on the time would let a partitioned log skip partitions; the row comparison
 -- alone would not.
-SELECT sqlc.embed(activity_logs), users.name AS user_name
+SELECT activity_logs.id, activity_logs.team_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM activity_logs LEFT JOIN users ON users.id = activity_logs.user_id
 WHERE activity_logs.user_id = @user_id
     AND activity_logs."timestamp" >= @since::timestamp
@@ -42,7 +42,7 @@ LIMIT (SELECT @page_limit::integer); -- a bare parameter would be planned at eve
 
 -- name: ListTeamActivityPage :many
 -- ListTeamActivityPage is ListUserActivityPage for a team (activity_logs_team_id_timestamp_id_idx).
-SELECT sqlc.embed(activity_logs), users.name AS user_name
+SELECT activity_logs.id, activity_logs.user_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM activity_logs LEFT JOIN users ON users.id = activity_logs.user_id
 WHERE activity_logs.team_id = @team_id
     AND activity_logs."timestamp" >= @since::timestamp
@@ -54,7 +54,7 @@ LIMIT (SELECT @page_limit::integer);
 -- name: ListUserActivityOfPage :many
 -- ListUserActivityOfPage is ListUserActivityPage for some actions. It reads over the
 -- user's other rows.
-SELECT sqlc.embed(activity_logs), users.name AS user_name
+SELECT activity_logs.id, activity_logs.team_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM activity_logs LEFT JOIN users ON users.id = activity_logs.user_id
 WHERE activity_logs.user_id = @user_id
     AND activity_logs.action = ANY (@actions::text[])
@@ -67,7 +67,7 @@ LIMIT (SELECT @page_limit::integer);
 -- name: ListTeamActivityOfPage :many
 -- ListTeamActivityOfPage is ListTeamActivityPage for some actions: a page of each by
 -- activity_logs_team_id_action_timestamp_id_idx, and the newest of those.
-SELECT sqlc.embed(activity_logs), users.name AS user_name
+SELECT activity_logs.id, activity_logs.user_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM (SELECT DISTINCT unnest(@actions::text[]) AS action) AS wanted
 CROSS JOIN LATERAL (
     SELECT entry.*
@@ -130,7 +130,7 @@ FROM removed;
 
 -- name: ListActivityOfTeams :many
 -- ListActivityOfTeams reads the newest log rows of each team, limit_each at most.
-SELECT sqlc.embed(activity_logs), users.name AS user_name
+SELECT activity_logs.team_id, activity_logs.id, activity_logs.user_id, activity_logs.action, activity_logs."timestamp", activity_logs.ip_address, activity_logs.metadata, users.name AS user_name
 FROM teams
 CROSS JOIN LATERAL (
     SELECT entry.*

@@ -15,24 +15,19 @@ FOR NO KEY UPDATE;
 -- InviteMember runs after LockTeam. No row comes back, and nothing is written, when the
 -- actor is no owner, or the address is a member's or has an invitation that can be
 -- used: ExplainInvite tells. The rest of the row is what the caller gave.
-WITH actor AS (
-    SELECT team_members.user_id
-    FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
+WITH allowed AS (
+    SELECT FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
     WHERE team_members.team_id = @team_id AND team_members.user_id = @actor_id AND team_members.role = 'owner'
-),
-allowed AS (
-    SELECT actor.user_id
-    FROM actor
-    WHERE NOT EXISTS (
-        SELECT FROM users JOIN team_members ON team_members.user_id = users.id
-        WHERE lower(users.email) = lower(@email) AND users.deleted_at IS NULL AND team_members.team_id = @team_id
-    )
+        AND NOT EXISTS (
+            SELECT FROM users AS invitee JOIN team_members AS standing ON standing.user_id = invitee.id
+            WHERE lower(invitee.email) = lower(@email::text) AND invitee.deleted_at IS NULL AND standing.team_id = @team_id
+        )
 ),
 retired AS (
     -- A pending row that nobody can use makes room: it is expired, or its inviter is no owner any more.
     UPDATE invitations
     SET status = CASE WHEN invitations.expires_at <= timezone('utc', now()) THEN 'expired' ELSE 'canceled' END
-    WHERE invitations.team_id = @team_id AND lower(invitations.email) = lower(@email) AND invitations.status = 'pending'
+    WHERE invitations.team_id = @team_id AND lower(invitations.email) = lower(@email::text) AND invitations.status = 'pending'
         AND EXISTS (SELECT FROM allowed)
         AND (
             invitations.expires_at <= timezone('utc', now())
@@ -46,17 +41,17 @@ retired AS (
 ),
 invited AS (
     INSERT INTO invitations (team_id, email, role, invited_by, invited_at, status, token_hash, expires_at)
-    SELECT @team_id, @email, @role, allowed.user_id, timezone('utc', now()), 'pending', @token_hash,
+    SELECT @team_id, @email::text, @role::text, @actor_id, timezone('utc', now()), 'pending', @token_hash,
         timezone('utc', now()) + make_interval(secs => @ttl_seconds::double precision)
     FROM allowed
     WHERE (SELECT count(*) FROM retired) >= 0 -- always true: counting makes retired run before the insert
     ON CONFLICT (team_id, lower(email)) WHERE status = 'pending' DO NOTHING
-    RETURNING invitations.id, invitations.team_id, invitations.email, invitations.role, invitations.invited_by, invitations.invited_at, invitations.expires_at
+    RETURNING invitations.id, invitations.invited_at, invitations.expires_at
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
-    SELECT invited.team_id, invited.invited_by, 'INVITE_TEAM_MEMBER', invited.invited_at, sqlc.narg(ip_address),
-        jsonb_build_object('invitationId', invited.id, 'email', invited.email, 'role', invited.role)
+    SELECT @team_id, @actor_id, 'INVITE_TEAM_MEMBER', invited.invited_at, sqlc.narg(ip_address),
+        jsonb_build_object('invitationId', invited.id, 'email', @email::text, 'role', @role::text)
     FROM invited
 )
 SELECT invited.id, invited.invited_at, invited.expires_at

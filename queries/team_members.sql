@@ -3,14 +3,15 @@
 -- in which they joined (team_members_team_id_joined_at_id_idx). The team is in a subselect
 -- so that one plan serves all: a team that is smaller than most would be planned anew at
 -- every call, which takes longer than to read it.
-SELECT sqlc.embed(team_members), users.name AS user_name, users.email AS user_email
+SELECT team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 WHERE team_members.team_id = (SELECT @team_id::integer)
 ORDER BY team_members.joined_at, team_members.id;
 
 -- name: ListTeamMembersForUser :many
--- ListTeamMembersForUser is ListTeamMembers of the team that GetTeamForUser reads.
-SELECT sqlc.embed(team_members), users.name AS user_name, users.email AS user_email
+-- ListTeamMembersForUser is ListTeamMembers of the team that GetTeamForUser reads, and
+-- says which that is.
+SELECT team_members.team_id, team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 WHERE team_members.team_id = (
         SELECT home.team_id
@@ -23,7 +24,7 @@ ORDER BY team_members.joined_at, team_members.id;
 
 -- name: ListMembersPage :many
 -- ListMembersPage is ListTeamMembers from a position on.
-SELECT sqlc.embed(team_members), users.name AS user_name, users.email AS user_email
+SELECT team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 WHERE team_members.team_id = @team_id
     AND (team_members.joined_at, team_members.id) > (@after_joined_at::timestamp, @after_id::bigint)
@@ -42,7 +43,7 @@ LIMIT (SELECT @page_limit::integer);
 
 -- name: ListMembersOfTeams :many
 -- ListMembersOfTeams reads the earliest live members of each team, limit_each at most.
-SELECT sqlc.embed(team_members), users.name AS user_name, users.email AS user_email
+SELECT team_members.team_id, team_members.id, team_members.user_id, team_members.role, team_members.joined_at, users.name AS user_name, users.email AS user_email
 FROM teams
 CROSS JOIN LATERAL (
     SELECT member.*
@@ -73,35 +74,29 @@ ORDER BY team_members.user_id, team_members.joined_at, team_members.id;
 -- RemoveMember runs after LockTeam, so that of two owners who remove each other the
 -- second is no owner any more.
 WITH actor AS (
-    SELECT team_members.user_id
-    FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
+    SELECT FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
     WHERE team_members.team_id = @team_id AND team_members.user_id = @actor_id AND team_members.role = 'owner'
-),
-member AS (
-    SELECT team_members.id, team_members.user_id, team_members.role
-    FROM team_members
-    WHERE team_members.team_id = @team_id AND team_members.id = @member_id
 ),
 removed AS (
     DELETE FROM team_members
-    USING actor, member
-    WHERE team_members.team_id = @team_id AND team_members.id = member.id
+    WHERE team_members.team_id = @team_id AND team_members.id = @member_id
+        AND EXISTS (SELECT FROM actor)
         AND EXISTS (
             SELECT FROM team_members AS owner
-            WHERE owner.team_id = @team_id AND owner.role = 'owner' AND owner.id <> member.id
+            WHERE owner.team_id = @team_id AND owner.role = 'owner' AND owner.id <> @member_id
                 AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = owner.user_id)
         )
     RETURNING team_members.id, team_members.user_id, team_members.role
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
-    SELECT @team_id, actor.user_id, 'REMOVE_TEAM_MEMBER', timezone('utc', now()), sqlc.narg(ip_address),
+    SELECT @team_id, @actor_id, 'REMOVE_TEAM_MEMBER', timezone('utc', now()), sqlc.narg(ip_address),
         jsonb_build_object('memberId', removed.id, 'userId', removed.user_id, 'role', removed.role)
-    FROM removed, actor
+    FROM removed
 )
 SELECT
     EXISTS (SELECT FROM actor) AS allowed,
-    EXISTS (SELECT FROM member) AS found,
+    EXISTS (SELECT FROM team_members AS member WHERE member.team_id = @team_id AND member.id = @member_id) AS found, -- before the removal
     EXISTS (SELECT FROM removed) AS removed;
 
 -- name: InsertTeamMember :one

@@ -1,5 +1,6 @@
 -- name: GetTeam :one
-SELECT *
+-- GetTeam reads a live team, without deleted_at.
+SELECT id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit
 FROM teams
 WHERE id = @team_id AND deleted_at IS NULL;
 
@@ -10,8 +11,8 @@ FROM teams
 WHERE id = ANY (@team_ids::bigint[]);
 
 -- name: GetTeamForUser :one
--- GetTeamForUser reads the team of the user's earliest membership.
-SELECT *
+-- GetTeamForUser is GetTeam of the user's earliest membership.
+SELECT id, name, created_at, updated_at, stripe_customer_id, stripe_subscription_id, stripe_product_id, plan_name, subscription_status, seat_limit
 FROM teams
 WHERE id = (
         SELECT team_members.team_id
@@ -89,7 +90,9 @@ RETURNING id;
 -- name: ListTeamsForUserPage :many
 -- ListTeamsForUserPage reads the teams of a live user from a position on, earliest
 -- membership first (team_members_user_id_joined_at_id_idx).
-SELECT sqlc.embed(teams), team_members.id AS member_id, team_members.role, team_members.joined_at
+SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id,
+    teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit,
+    team_members.id AS member_id, team_members.role, team_members.joined_at
 FROM team_members
 JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
 JOIN teams ON teams.id = team_members.team_id AND teams.deleted_at IS NULL

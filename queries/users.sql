@@ -113,20 +113,16 @@ FROM users
 WHERE lower(email) = lower(@email) AND deleted_at IS NULL;
 
 -- name: GetUser :one
-SELECT sqlc.embed(users)
-FROM (
-    SELECT id, name, email, '' AS password_hash, role, created_at, updated_at, deleted_at
-    FROM users
-    WHERE users.id = @user_id AND users.deleted_at IS NULL
-) AS users;
+-- GetUser reads a live user, without the hash and deleted_at.
+SELECT id, name, email, role, created_at, updated_at
+FROM users
+WHERE id = @user_id AND deleted_at IS NULL;
 
 -- name: GetUserByEmail :one
-SELECT sqlc.embed(users)
-FROM (
-    SELECT id, name, email, '' AS password_hash, role, created_at, updated_at, deleted_at
-    FROM users
-    WHERE lower(users.email) = lower(@email) AND users.deleted_at IS NULL
-) AS users;
+-- GetUserByEmail is GetUser by e-mail (users_lower_email_unique).
+SELECT id, name, email, role, created_at, updated_at
+FROM users
+WHERE lower(email) = lower(@email) AND deleted_at IS NULL;
 
 -- name: ListUsers :many
 -- ListUsers includes deleted accounts, which the log and invitations refer to.

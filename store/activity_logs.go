@@ -151,6 +151,27 @@ type ActivityPage struct {
 	Until   time.Time         // before; zero for now
 }
 
+// The log of one team or user does not repeat whose it is.
+var (
+	teamActivity = rows[Activity]{decode: func(d *decoder, a *Activity) {
+		a.ID, a.UserID = db.ActivityLogID(d.int()), d.userOrNil()
+		d.activity(a)
+	}}
+	userActivity = rows[Activity]{decode: func(d *decoder, a *Activity) {
+		a.ID, a.TeamID = db.ActivityLogID(d.int()), db.TeamID(d.int())
+		d.activity(a)
+	}}
+	activityOfTeams = rows[Activity]{decode: func(d *decoder, a *Activity) {
+		a.TeamID, a.ID, a.UserID = db.TeamID(d.int()), db.ActivityLogID(d.int()), d.userOrNil()
+		d.activity(a)
+	}}
+)
+
+func (d *decoder) activity(a *Activity) {
+	a.Action, a.Timestamp = db.ActivityType(d.word()), d.time()
+	a.IPAddress, a.Metadata, a.UserName = d.textOrNil(), d.json(), d.textOrNil()
+}
+
 // start says where the page begins and ends, and which actions it has.
 func (p ActivityPage) start(l list, of int64) (limit int, before position, since time.Time, actions []string, err error) {
 	limit, before, err = p.Page.start(l, of, afterAll)
@@ -190,18 +211,19 @@ func (s *Store) TeamActivity(ctx context.Context, team db.TeamID, page ActivityP
 	if err != nil {
 		return nil, "", err
 	}
-	var rows []Activity
+	var list []Activity
 	if actions == nil {
-		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListTeamActivityPage,
-			team, since, before.time, before.id, int32(limit+1))
+		list, err = teamActivity.read(ctx, s.conn, db.ListTeamActivityPage, team, since, before.time, before.id, int32(limit+1))
 	} else {
-		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListTeamActivityOfPage,
-			actions, team, since, before.time, before.id, int32(limit+1))
+		list, err = teamActivity.read(ctx, s.conn, db.ListTeamActivityOfPage, actions, team, since, before.time, before.id, int32(limit+1))
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	activity, next := cutItems(rows, limit, listTeamActivity, int64(team), func(a *Activity) position {
+	for i := range list {
+		list[i].TeamID = team
+	}
+	activity, next := cutItems(list, limit, listTeamActivity, int64(team), func(a *Activity) position {
 		return position{a.Timestamp, int64(a.ID)}
 	})
 	return activity, next, nil
@@ -217,18 +239,19 @@ func (s *Store) UserActivity(ctx context.Context, user db.UserID, page ActivityP
 	if err != nil {
 		return nil, "", err
 	}
-	var rows []Activity
+	var list []Activity
 	if actions == nil {
-		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListUserActivityPage,
-			user, since, before.time, before.id, int32(limit+1))
+		list, err = userActivity.read(ctx, s.conn, db.ListUserActivityPage, user, since, before.time, before.id, int32(limit+1))
 	} else {
-		rows, err = read(ctx, s.conn, min(limit+1, expectedRows), activityTargets, db.ListUserActivityOfPage,
-			user, actions, since, before.time, before.id, int32(limit+1))
+		list, err = userActivity.read(ctx, s.conn, db.ListUserActivityOfPage, user, actions, since, before.time, before.id, int32(limit+1))
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	activity, next := cutItems(rows, limit, listUserActivity, int64(user), func(a *Activity) position {
+	for i := range list {
+		list[i].UserID = new(user)
+	}
+	activity, next := cutItems(list, limit, listUserActivity, int64(user), func(a *Activity) position {
 		return position{a.Timestamp, int64(a.ID)}
 	})
 	return activity, next, nil
@@ -288,8 +311,6 @@ func (s *Store) ActivityOfTeams(ctx context.Context, teams []db.TeamID, limitEac
 	if err != nil {
 		return nil, err
 	}
-	rows, err := readAll(ctx, s.conn, (*db.Queries).ListActivityOfTeams, db.ListActivityOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
-	return group(rows, func(r *db.ListActivityOfTeamsRow) (db.TeamID, Activity) {
-		return r.ActivityLog.TeamID, Activity{r.ActivityLog, r.UserName}
-	}), err
+	list, err := activityOfTeams.read(ctx, s.conn, db.ListActivityOfTeams, int32(limitEach), ids)
+	return group(list, func(a *Activity) (db.TeamID, Activity) { return a.TeamID, *a }), err
 }

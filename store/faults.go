@@ -223,7 +223,7 @@ func (r *readRow) Scan(dest ...any) error {
 		readRows.Put(r)
 	}()
 	return r.s.read(r.ctx, func(conn session) error {
-		return conn.QueryRow(r.ctx, r.sql, r.args...).Scan(dest...)
+		return conn.QueryRow(r.ctx, r.sql, r.args...).Scan(into(dest))
 	})
 }
 

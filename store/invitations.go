@@ -47,7 +47,7 @@ func (s *Store) InviteMember(ctx context.Context, p InviteMember) (db.Invitation
 	pl := s.pipeline()
 	_ = queries.LockTeam(ctx, pl, p.TeamID)
 	row, err := queries.InviteMember(ctx, pl, db.InviteMemberParams{
-		ActorID: p.Actor.UserID, TeamID: p.TeamID, Email: email, Role: p.Role,
+		ActorID: p.Actor.UserID, TeamID: p.TeamID, Email: email, Role: string(p.Role),
 		TokenHash: hash, TTLSeconds: ttl, IPAddress: p.Actor.ip(),
 	})
 	if err = explain(err, errUnusable); err == errUnusable {

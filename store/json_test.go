@@ -178,7 +178,7 @@ var secretHolders = []reflect.Type{
 	reflect.TypeFor[store.SignUp](), reflect.TypeFor[store.SignUpWithInvitation](), reflect.TypeFor[store.Credentials](),
 	reflect.TypeFor[store.UpdatePassword](), reflect.TypeFor[store.AcceptInvitation](), reflect.TypeFor[store.DeclineInvitation](),
 	reflect.TypeFor[store.Invited](), reflect.TypeFor[store.SignedUp](), reflect.TypeFor[db.SignUpWithInvitationRow](),
-	reflect.TypeFor[db.GetUserRow](), reflect.TypeFor[db.GetUserByEmailRow](), reflect.TypeFor[db.ListUsersRow](), reflect.TypeFor[db.UpdateAccountRow](),
+	reflect.TypeFor[db.ListUsersRow](), reflect.TypeFor[db.UpdateAccountRow](),
 }
 
 func TestSecretsAreNotShown(t *testing.T) {

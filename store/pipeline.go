@@ -122,13 +122,13 @@ type pipelineRow struct {
 func (r pipelineRow) Scan(dest ...any) error {
 	if r.p.on != nil {
 		r.p.send(r.ctx, r.p.on, r.read)
-		return r.p.results.QueryRow().Scan(dest...)
+		return r.p.results.QueryRow().Scan(into(dest))
 	}
 	return r.p.s.write(r.ctx, func(conn session) error {
 		if r.p.queued == 0 { // alone it needs no batch
-			return conn.QueryRow(r.ctx, r.read.sql, r.read.args...).Scan(dest...)
+			return conn.QueryRow(r.ctx, r.read.sql, r.read.args...).Scan(into(dest))
 		}
 		r.p.send(r.ctx, conn, r.read)
-		return r.p.close(r.p.results.QueryRow().Scan(dest...))
+		return r.p.close(r.p.results.QueryRow().Scan(into(dest)))
 	})
 }

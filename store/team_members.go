@@ -19,18 +19,25 @@ type MemberUser struct {
 	Email string    `json:"email"`
 }
 
-func newMember(r db.ListTeamMembersRow) Member {
-	return Member{r.TeamMember, MemberUser{ID: r.TeamMember.UserID, Name: r.UserName, Email: r.UserEmail}}
+// members are of one team, which the rows do not repeat.
+var members = rows[Member]{decode: (*decoder).member}
+
+func (d *decoder) member(m *Member) {
+	m.TeamMember.ID, m.UserID, m.Role, m.JoinedAt = db.TeamMemberID(d.int()), db.UserID(d.int()), db.Role(d.word()), d.time()
+	m.User = MemberUser{ID: m.UserID, Name: d.textOrNil(), Email: d.text()}
 }
 
-// readMembers reads members by one of the queries that return ListTeamMembers' columns.
-func readMembers(ctx context.Context, conn db.DBTX, sql string, args ...any) ([]Member, error) {
-	members, err := read(ctx, conn, 8, memberTargets, sql, args...)
+func membersOf(team db.TeamID, members []Member) []Member {
 	for i := range members {
-		members[i].User.ID = members[i].UserID
+		members[i].TeamID = team
 	}
-	return members, err
+	return members
 }
+
+var membersOfTeams = rows[Member]{decode: func(d *decoder, m *Member) {
+	m.TeamID = db.TeamID(d.int())
+	d.member(m)
+}}
 
 // Members returns a page of a team's live members, in the order in which they joined.
 // A team that does not exist has none.
@@ -41,14 +48,14 @@ func (s *Store) Members(ctx context.Context, team db.TeamID, page Page) ([]Membe
 	if err != nil {
 		return nil, "", err
 	}
-	members, err := readMembers(ctx, s.conn, db.ListMembersPage, team, after.time, after.id, int32(limit+1))
+	list, err := members.read(ctx, s.conn, db.ListMembersPage, team, after.time, after.id, int32(limit+1))
 	if err != nil {
 		return nil, "", err
 	}
-	members, next := cutItems(members, limit, listMembers, int64(team), func(m *Member) position {
+	list, next := cutItems(membersOf(team, list), limit, listMembers, int64(team), func(m *Member) position {
 		return position{m.JoinedAt, int64(m.TeamMember.ID)}
 	})
-	return members, next, nil
+	return list, next, nil
 }
 
 // Memberships returns a page of a live user's memberships, earliest first. A user who
@@ -90,10 +97,8 @@ func (s *Store) MembersOfTeams(ctx context.Context, teams []db.TeamID, limitEach
 	if err != nil {
 		return nil, err
 	}
-	rows, err := readAll(ctx, s.conn, (*db.Queries).ListMembersOfTeams, db.ListMembersOfTeamsParams{TeamIDs: ids, LimitEach: int32(limitEach)})
-	return group(rows, func(r *db.ListMembersOfTeamsRow) (db.TeamID, Member) {
-		return r.TeamMember.TeamID, newMember(db.ListTeamMembersRow(*r))
-	}), err
+	list, err := membersOfTeams.read(ctx, s.conn, db.ListMembersOfTeams, int32(limitEach), ids)
+	return group(list, func(m *Member) (db.TeamID, Member) { return m.TeamID, *m }), err
 }
 
 // MembershipsOfUsers returns the earliest memberships of each live user, bounded as

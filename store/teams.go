@@ -20,7 +20,8 @@ type TeamWithMembers struct {
 //
 // Errors: [ErrNotFound].
 func (s *Store) Team(ctx context.Context, id db.TeamID) (db.Team, error) {
-	team, err := queries.GetTeam(ctx, s.conn, id)
+	var team db.Team
+	err := s.conn.QueryRow(ctx, db.GetTeam, id).Scan(one[db.Team]{&team, (*decoder).team})
 	return team, explain(err, ErrNotFound)
 }
 
@@ -49,15 +50,16 @@ func (s *Store) TeamWithMembers(ctx context.Context, id db.TeamID) (TeamWithMemb
 	var t TeamWithMembers
 	err := s.readPipeline(ctx, func(pl *pipeline) (err error) {
 		pl.then(db.ListTeamMembers, id)
-		if t.Team, err = queries.GetTeam(ctx, pl, id); err != nil {
+		if err = pl.QueryRow(ctx, db.GetTeam, id).Scan(one[db.Team]{&t.Team, (*decoder).team}); err != nil {
 			return err
 		}
-		t.TeamMembers, err = readMembers(ctx, pl, db.ListTeamMembers, id)
+		t.TeamMembers, err = members.read(ctx, pl, db.ListTeamMembers, id)
 		return err
 	})
 	if err != nil {
 		return TeamWithMembers{}, explain(err, ErrNotFound)
 	}
+	membersOf(id, t.TeamMembers)
 	return t, nil
 }
 
@@ -73,10 +75,10 @@ func (s *Store) TeamForUser(ctx context.Context, user db.UserID) (TeamWithMember
 		var t TeamWithMembers
 		err := s.readPipeline(ctx, func(pl *pipeline) (err error) {
 			pl.then(db.ListTeamMembersForUser, user)
-			if t.Team, err = queries.GetTeamForUser(ctx, pl, user); err != nil {
+			if err = pl.QueryRow(ctx, db.GetTeamForUser, user).Scan(one[db.Team]{&t.Team, (*decoder).team}); err != nil {
 				return err
 			}
-			t.TeamMembers, err = readMembers(ctx, pl, db.ListTeamMembersForUser, user)
+			t.TeamMembers, err = membersOfTeams.read(ctx, pl, db.ListTeamMembersForUser, user)
 			return err
 		})
 		if err != nil {
@@ -117,6 +119,17 @@ type UserTeam struct {
 	JoinedAt time.Time `json:"joinedAt"`
 }
 
+// userTeam has what the cursor is made of as well.
+type userTeam struct {
+	UserTeam
+	member db.TeamMemberID
+}
+
+var userTeams = rows[userTeam]{decode: func(d *decoder, t *userTeam) {
+	d.team(&t.Team)
+	t.member, t.Role, t.JoinedAt = db.TeamMemberID(d.int()), db.Role(d.word()), d.time()
+}}
+
 // TeamsForUser returns a page of the teams that a live user is in, earliest membership
 // first. A user who does not exist is in none.
 //
@@ -126,17 +139,11 @@ func (s *Store) TeamsForUser(ctx context.Context, user db.UserID, page Page) ([]
 	if err != nil {
 		return nil, "", err
 	}
-	type row struct {
-		UserTeam
-		member db.TeamMemberID // of whom the cursor is made
-	}
-	rows, err := read(ctx, s.conn, min(limit+1, 8), func(dest []any, r *row) []any {
-		return append(teamTargets(dest, &r.Team), &r.member, &r.Role, &r.JoinedAt)
-	}, db.ListTeamsForUserPage, user, after.time, after.id, int32(limit+1))
+	rows, err := userTeams.read(ctx, s.conn, db.ListTeamsForUserPage, user, after.time, after.id, int32(limit+1))
 	if err != nil {
 		return nil, "", err
 	}
-	teams, next := cut(rows, limit, listTeamsForUser, int64(user), func(r *row) (UserTeam, position) {
+	teams, next := cut(rows, limit, listTeamsForUser, int64(user), func(r *userTeam) (UserTeam, position) {
 		return r.UserTeam, position{r.JoinedAt, int64(r.member)}
 	})
 	return teams, next, nil

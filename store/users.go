@@ -44,11 +44,7 @@ func (s *Store) SignUp(ctx context.Context, p SignUp) (SignedUp, error) {
 	if in.err != nil {
 		return SignedUp{}, in.err
 	}
-	var row db.SignUpRow
-	err := s.write(ctx, func(conn session) (err error) {
-		row, err = queries.SignUp(ctx, conn, arg)
-		return err
-	})
+	row, err := queries.SignUp(ctx, s.pipeline(), arg)
 	if err = explain(err, errUnusable); err == errUnusable {
 		err = s.explainSignUp(ctx, arg.Email)
 	}
@@ -165,8 +161,9 @@ func (s *Store) recordUserActivity(ctx context.Context, actor Actor, action db.A
 //
 // Errors: [ErrNotFound].
 func (s *Store) User(ctx context.Context, id db.UserID) (db.User, error) {
-	row, err := queries.GetUser(ctx, s.conn, id)
-	return row.User, explain(err, ErrNotFound)
+	var user db.User
+	err := s.conn.QueryRow(ctx, db.GetUser, id).Scan(one[db.User]{&user, (*decoder).user})
+	return user, explain(err, ErrNotFound)
 }
 
 // UserByEmail returns the live user with an e-mail, as [Store.User] does. Mail goes to
@@ -180,8 +177,9 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (db.User, error) 
 	if in.err != nil {
 		return db.User{}, ErrNotFound
 	}
-	row, err := queries.GetUserByEmail(ctx, s.conn, email)
-	return row.User, explain(err, ErrNotFound)
+	var user db.User
+	err := s.conn.QueryRow(ctx, db.GetUserByEmail, email).Scan(one[db.User]{&user, (*decoder).user})
+	return user, explain(err, ErrNotFound)
 }
 
 // Users returns the users with the given ids, at most 1000 of them, by id. It includes
