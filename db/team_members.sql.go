@@ -355,8 +355,9 @@ func (q *Queries) ListMembershipsOfUsers(ctx context.Context, db DBTX, arg ListM
 const ListMembershipsPage = `-- name: ListMembershipsPage :many
 
 SELECT team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at
-FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
+FROM team_members
 WHERE team_members.user_id = $1
+    AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = $1)
     AND (team_members.joined_at, team_members.id) > ($2::timestamp, $3::bigint)
 ORDER BY team_members.joined_at, team_members.id
 LIMIT (SELECT $4::integer)
@@ -371,7 +372,7 @@ type ListMembershipsPageParams struct {
 
 // a bare parameter would be planned at every call
 // ListMembershipsPage reads a user's memberships from a position on, earliest first
-// (team_members_user_id_joined_at_id_idx).
+// (team_members_user_id_joined_at_id_idx). The user is looked up once: see ListTeamsForUserPage.
 func (q *Queries) ListMembershipsPage(ctx context.Context, db DBTX, arg ListMembershipsPageParams) ([]TeamMember, error) {
 	rows, err := db.Query(ctx, ListMembershipsPage,
 		arg.UserID,

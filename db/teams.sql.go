@@ -322,10 +322,9 @@ const ListTeamsForUserPage = `-- name: ListTeamsForUserPage :many
 SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id,
     teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit,
     team_members.id AS member_id, team_members.role, team_members.joined_at
-FROM team_members
-JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
-JOIN teams ON teams.id = team_members.team_id AND teams.deleted_at IS NULL
+FROM team_members JOIN teams ON teams.id = team_members.team_id AND teams.deleted_at IS NULL
 WHERE team_members.user_id = $1
+    AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = $1)
     AND (team_members.joined_at, team_members.id) > ($2::timestamp, $3::bigint)
 ORDER BY team_members.joined_at, team_members.id
 LIMIT (SELECT $4::integer)
@@ -355,7 +354,8 @@ type ListTeamsForUserPageRow struct {
 }
 
 // ListTeamsForUserPage reads the teams of a live user from a position on, earliest
-// membership first (team_members_user_id_joined_at_id_idx).
+// membership first (team_members_user_id_joined_at_id_idx). The user is looked up in a
+// subselect: once, where a join would do it for each team.
 func (q *Queries) ListTeamsForUserPage(ctx context.Context, db DBTX, arg ListTeamsForUserPageParams) ([]ListTeamsForUserPageRow, error) {
 	rows, err := db.Query(ctx, ListTeamsForUserPage,
 		arg.UserID,

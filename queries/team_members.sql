@@ -33,10 +33,11 @@ LIMIT (SELECT @page_limit::integer); -- a bare parameter would be planned at eve
 
 -- name: ListMembershipsPage :many
 -- ListMembershipsPage reads a user's memberships from a position on, earliest first
--- (team_members_user_id_joined_at_id_idx).
+-- (team_members_user_id_joined_at_id_idx). The user is looked up once: see ListTeamsForUserPage.
 SELECT team_members.*
-FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
+FROM team_members
 WHERE team_members.user_id = @user_id
+    AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = @user_id)
     AND (team_members.joined_at, team_members.id) > (@after_joined_at::timestamp, @after_id::bigint)
 ORDER BY team_members.joined_at, team_members.id
 LIMIT (SELECT @page_limit::integer);

@@ -89,14 +89,14 @@ RETURNING id;
 
 -- name: ListTeamsForUserPage :many
 -- ListTeamsForUserPage reads the teams of a live user from a position on, earliest
--- membership first (team_members_user_id_joined_at_id_idx).
+-- membership first (team_members_user_id_joined_at_id_idx). The user is looked up in a
+-- subselect: once, where a join would do it for each team.
 SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id,
     teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit,
     team_members.id AS member_id, team_members.role, team_members.joined_at
-FROM team_members
-JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
-JOIN teams ON teams.id = team_members.team_id AND teams.deleted_at IS NULL
+FROM team_members JOIN teams ON teams.id = team_members.team_id AND teams.deleted_at IS NULL
 WHERE team_members.user_id = @user_id
+    AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = @user_id)
     AND (team_members.joined_at, team_members.id) > (@after_joined_at::timestamp, @after_id::bigint)
 ORDER BY team_members.joined_at, team_members.id
 LIMIT (SELECT @page_limit::integer);
