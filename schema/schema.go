@@ -41,6 +41,11 @@
 // CONCURRENTLY, and the rest takes its locks for moments, one table at a time.
 // [Status], [Version], and Migrate with nothing pending take no lock and wait
 // for nobody. [Check] and [Verify] only read.
+//
+// # Roles
+//
+// Who migrates owns the tables, and may do everything to them. A service works as a role
+// that may run its operations and nothing more: [Grant].
 package schema
 
 import (

@@ -319,12 +319,20 @@ type locker struct{}
 // SessionLock asks again and again rather than waits in the server: a waiting
 // statement holds a snapshot, CREATE INDEX CONCURRENTLY waits for that to go,
 // and the two would be a deadlock.
-func (locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
+func (l locker) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	return l.lock(ctx, func(locked *bool) error {
+		return conn.QueryRowContext(ctx, tryLock, lock.DefaultLockID).Scan(locked)
+	})
+}
+
+const tryLock = `SELECT pg_try_advisory_lock($1)`
+
+// lock asks until it is told that the lock is had.
+func (locker) lock(ctx context.Context, ask func(locked *bool) error) error {
 	pause := 20 * time.Millisecond
 	for {
 		var locked bool
-		row := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, lock.DefaultLockID)
-		if err := row.Scan(&locked); err != nil {
+		if err := ask(&locked); err != nil {
 			return fmt.Errorf("take the migration lock: %w", err)
 		}
 		if locked {
