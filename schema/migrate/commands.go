@@ -32,6 +32,7 @@ var commands = []command{
 	{"verify", "", true, false, verify},
 	{"status", "", true, false, status},
 	{"version", "", true, false, version},
+	{"grant", "", true, true, grant},
 	{"down", "", true, true, down},
 	{"down-to", "VERSION", true, true, downTo},
 	{"redo", "", true, true, redo},
@@ -119,6 +120,27 @@ func status(ctx context.Context, pool *pgxpool.Pool, _ invocation, done *report)
 
 func version(ctx context.Context, pool *pgxpool.Pool, _ invocation, done *report) error {
 	return done.readVersion(ctx, pool, nil)
+}
+
+func grant(ctx context.Context, pool *pgxpool.Pool, in invocation, done *report) error {
+	run := schema.Grant
+	if in.dryRun {
+		run = schema.PlanGrant
+	}
+	statements, err := run(ctx, pool, in.grants)
+	more, ok := errors.AsType[*schema.ExcessError](err)
+	if err != nil && !ok {
+		return err
+	}
+	done.Statements = append([]string{}, statements...)
+	done.Excess = []excess{}
+	if !ok {
+		return nil
+	}
+	for _, e := range more.Excess {
+		done.Excess = append(done.Excess, excess(e))
+	}
+	return foundError("a role may do more than its operations, by rights that grant does not take")
 }
 
 func down(ctx context.Context, pool *pgxpool.Pool, in invocation, done *report) error {

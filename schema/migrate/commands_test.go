@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -81,6 +83,46 @@ func TestVerify(t *testing.T) {
 	empty := invoke(t, storetest.EmptyURL(t), "verify")
 	require.Equal(t, exitFound, empty.status)
 	require.Contains(t, empty.stderr, "the database is older than this build: it lacks 00001_baseline.sql, ")
+}
+
+func TestGrant(t *testing.T) {
+	t.Parallel()
+	databaseURL := storetest.URL(t)
+	conn := dial(t, databaseURL)
+	change(t, conn, `GRANT CREATE ON SCHEMA public TO PUBLIC`) // as it is before PostgreSQL 15
+	n := time.Now().UnixNano()
+	app, purge := fmt.Sprintf("app_%d", n), fmt.Sprintf("purge_%d", n)
+	t.Cleanup(func() { // before the connection is closed
+		_, err := conn.Exec(context.WithoutCancel(t.Context()), fmt.Sprintf(`DROP OWNED BY %[1]s, %[2]s; DROP ROLE %[1]s, %[2]s`, app, purge))
+		require.NoError(t, err)
+	})
+
+	plan := invoke(t, databaseURL, "grant", "-application", app, "-purge", purge, "-dry-run")
+	require.Equal(t, exitFound, plan.status)
+	require.Equal(t, "migrate: a role may do more than its operations, by rights that grant does not take\n", plan.stderr)
+	require.True(t, strings.HasPrefix(plan.stdout, `CREATE ROLE "`+app+"\" NOLOGIN;\nGRANT "), "%s", plan.stdout)
+	require.True(t, strings.HasSuffix(plan.stdout, ";\n-- "+app+": has CREATE ON SCHEMA public by PUBLIC\n--   repair: REVOKE CREATE ON SCHEMA public FROM PUBLIC;\n"+
+		"-- "+purge+": has CREATE ON SCHEMA public by PUBLIC\n--   repair: REVOKE CREATE ON SCHEMA public FROM PUBLIC;\n"), "%s", plan.stdout)
+	require.Equal(t, plan, invoke(t, databaseURL, "grant", "-application", app, "-purge", purge), "what the dry run says")
+	require.Equal(t, ran{exitFound, plan.stdout[strings.Index(plan.stdout, "-- "):], plan.stderr},
+		invoke(t, databaseURL, "grant", "-application", app, "-purge", purge), "granted already")
+	change(t, conn, plan.stdout[strings.LastIndex(plan.stdout, "REVOKE"):])
+	require.Equal(t, ran{0, "the roles may do what they need to, and no more\n", ""}, invoke(t, databaseURL, "grant", "-application", app, "-purge", purge))
+
+	change(t, conn, `GRANT DELETE ON activity_logs TO `+app)
+	got := invoke(t, databaseURL, "grant", "-application", app, "-json")
+	require.Equal(t, 0, got.status, got.stderr)
+	var is map[string]any
+	require.NoError(t, json.Unmarshal([]byte(got.stdout), &is))
+	require.Equal(t, map[string]any{
+		"command": "grant", "excess": []any{},
+		"statements": []any{`REVOKE DELETE ON TABLE public.activity_logs FROM "` + app + `";`},
+	}, is)
+
+	got = invoke(t, databaseURL, "grant", "-application", "postgres")
+	require.Equal(t, exitFailure, got.status)
+	require.Regexp(t, `^migrate: postgres owns activity_logs: `, got.stderr)
+	require.Empty(t, got.stdout)
 }
 
 func TestDownToAndRedo(t *testing.T) {

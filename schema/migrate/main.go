@@ -31,6 +31,10 @@ const usage = `usage: migrate [flags] COMMAND
   verify           compare the database with what the migrations make
   status           list the migrations with the time (UTC) at which each was applied
   version          print the version of the database, 0 if it was never migrated
+  grant            give the roles that -application and -purge name the rights that
+                   their operations need, and take from them what they have on the
+                   tables beyond; a role that is missing is created, without LOGIN;
+                   run it after every up
   down             roll back the latest migration, with the data in what it added;
                    the first one refuses while the tables hold rows
   down-to VERSION  roll back every migration above a version
@@ -48,17 +52,20 @@ pools by transaction.
                           long it can hold up a service; then it lets go, pauses
                           and tries again, 10 times in all. The default is the
                           lock_timeout of the URL, else 5s; 0 waits for ever
-  -dry-run                with up, down, down-to and redo: print the SQL, and
-                          change nothing
+  -application ROLE       of grant: may run every operation but the purges, and no
+                          DDL; of the log it reads and adds rows
+  -purge ROLE             of grant: may remove old rows of the log and old events
+  -dry-run                with up, grant, down, down-to and redo: print the SQL,
+                          and change nothing
   -json                   print the result as one JSON object
   -dir DIRECTORY          of create, schema by default
   -h                      print this
 
 Results go to standard output, errors and the progress of long steps to standard
 error. The exit status is 0 when the command did what it was told, 1 when it
-failed, 2 when it was not understood, 3 when check found a problem or verify a
-difference; "go run" makes a 1 of each. "down" with nothing to roll back is a
-failure. An interrupted "up" or "down" is finished by running it again.
+failed, 2 when it was not understood, 3 when check found a problem, verify a
+difference, or grant a role that may do more, by rights that it does not take;
+"go run" makes a 1 of each. "down" with nothing to roll back is a failure. An interrupted "up" or "down" is finished by running it again.
 
 In CI, before the service is deployed:
 
@@ -101,7 +108,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return exitFailure
 }
 
-// foundError is what check or verify found. What it is in detail is their result.
+// foundError is what check, verify or grant found. What it is in detail is their result.
 type foundError string
 
 func (e foundError) Error() string { return string(e) }
@@ -133,6 +140,7 @@ type invocation struct {
 	argument    string
 	databaseURL string
 	dir         string
+	grants      schema.Grants
 	dryRun      bool
 	json        bool
 	options     []schema.Option
@@ -172,6 +180,8 @@ func parse(args []string, getenv func(string) string) (in invocation, err error)
 	flags.StringVar(&in.databaseURL, "database-url", getenv("DATABASE_URL"), "")
 	flags.DurationVar(&lockTimeout, "lock-timeout", 0, "")
 	flags.StringVar(&in.dir, "dir", "schema", "")
+	flags.StringVar(&in.grants.Application, "application", "", "")
+	flags.StringVar(&in.grants.Purge, "purge", "", "")
 	flags.BoolVar(&in.dryRun, "dry-run", false, "")
 	flags.BoolVar(&in.json, "json", false, "")
 
@@ -216,7 +226,11 @@ func parse(args []string, getenv func(string) string) (in invocation, err error)
 	case lockTimeout < 0:
 		return in, usageError("-lock-timeout must not be negative")
 	case in.dryRun && !in.command.dryRun:
-		return in, usageError("-dry-run is for up, down, down-to and redo")
+		return in, usageError("-dry-run is for up, grant, down, down-to and redo")
+	case in.command.name == "grant" && in.grants == schema.Grants{}:
+		return in, usageError("grant wants -application ROLE, -purge ROLE, or both")
+	case in.command.name != "grant" && in.grants != schema.Grants{}:
+		return in, usageError("-application and -purge are for grant")
 	case in.command.onDatabase && in.databaseURL == "":
 		return in, usageError("which database? Set DATABASE_URL, or give -database-url, to postgres://user:password@host:5432/database")
 	}

@@ -111,9 +111,9 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		"nothing":            {valid, nil, "want a command: check, up, verify, status, version, down, down-to, redo or create"},
+		"nothing":            {valid, nil, "want a command: check, up, verify, status, version, grant, down, down-to, redo or create"},
 		"two commands":       {valid, []string{"up", "down"}, "up takes no argument, got 1"},
-		"unknown command":    {valid, []string{"sideways"}, "unknown command: want check, up, verify, status, version, down, down-to, redo or create"},
+		"unknown command":    {valid, []string{"sideways"}, "unknown command: want check, up, verify, status, version, grant, down, down-to, redo or create"},
 		"no version":         {valid, []string{"down-to"}, "down-to takes one argument, VERSION, got 0"},
 		"two versions":       {valid, []string{"down-to", "1", "2"}, "down-to takes one argument, VERSION, got 2"},
 		"no number":          {valid, []string{"down-to", "baseline"}, "down-to takes the number of a version, 0 for none"},
@@ -121,7 +121,10 @@ func TestUsageErrors(t *testing.T) {
 		"a bad name":         {"", []string{"create", "Add-Locale"}, "lower-case letters, digits and underscores"},
 		"a path as a name":   {"", []string{"create", "../x"}, "lower-case letters, digits and underscores"},
 		"a URL as a name":    {"", []string{"create", "postgres://user:s3cret@host/db"}, "lower-case letters, digits and underscores"},
-		"a dry run of check": {valid, []string{"check", "-dry-run"}, "-dry-run is for up, down, down-to and redo"},
+		"a dry run of check": {valid, []string{"check", "-dry-run"}, "-dry-run is for up, grant, down, down-to and redo"},
+		"no role":            {valid, []string{"grant"}, "grant wants -application ROLE, -purge ROLE, or both"},
+		"a role as argument": {valid, []string{"grant", "app"}, "grant takes no argument, got 1"},
+		"a role for up":      {valid, []string{"up", "-application", "app"}, "-application and -purge are for grant"},
 		"no duration":        {valid, []string{"up", "-lock-timeout", "soon"}, "invalid value \"soon\" for flag -lock-timeout"},
 		"before now":         {valid, []string{"up", "-lock-timeout", "-1s"}, "-lock-timeout must not be negative"},
 		"unknown flag":       {valid, []string{"up", "-verbose"}, "flag provided but not defined: -verbose"},
@@ -182,7 +185,7 @@ func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"-h"}, {"--help"}, {"up", "-h"}} {
 		require.Equal(t, ran{0, usage, ""}, invoke(t, "", args...))
 	}
-	for _, said := range []string{"-database-url", "-lock-timeout", "-dry-run", "-json", "-dir", "DATABASE_URL", "exit status", "In CI"} {
+	for _, said := range []string{"-database-url", "-lock-timeout", "-dry-run", "-json", "-application", "-purge", "-dir", "DATABASE_URL", "exit status", "In CI"} {
 		require.Contains(t, usage, said)
 	}
 	for _, c := range commands {

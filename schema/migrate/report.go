@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,6 +26,8 @@ type report struct {
 	Migrations  []migration `json:"migrations,omitzero"`
 	Problems    []problem   `json:"problems,omitzero"`
 	Differences []string    `json:"differences,omitzero"`
+	Statements  []string    `json:"statements,omitzero"` // that grant ran or, with -dry-run, would run
+	Excess      []excess    `json:"excess,omitzero"`
 	File        string      `json:"file,omitzero"`
 	Error       string      `json:"error,omitzero"`
 }
@@ -50,6 +53,13 @@ type problem struct {
 	What      string `json:"what"`
 	Show      string `json:"show,omitzero"`
 	Repair    string `json:"repair,omitzero"`
+}
+
+// excess is one of grant.
+type excess struct {
+	Role   string `json:"role"`
+	What   string `json:"what"`
+	Repair string `json:"repair"`
 }
 
 // step is one that would be taken.
@@ -109,6 +119,15 @@ func (r *report) writeText(w io.Writer) error {
 	}
 	for _, difference := range r.Differences {
 		fmt.Fprintln(w, difference)
+	}
+	for _, statement := range r.Statements {
+		fmt.Fprintln(w, statement)
+	}
+	for _, e := range r.Excess { // as comments, beside statements
+		fmt.Fprintln(w, "-- "+strings.ReplaceAll(schema.Excess(e).String(), "\n", "\n-- "))
+	}
+	if r.Excess != nil && len(r.Statements)+len(r.Excess) == 0 {
+		fmt.Fprintln(w, "the roles may do what they need to, and no more")
 	}
 	for _, s := range r.Plan {
 		how := "in a transaction"
