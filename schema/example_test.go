@@ -67,3 +67,25 @@ func ExampleCheck() {
 		log.Print(p)
 	}
 }
+
+// After every Migrate, by the role that owns the tables.
+func ExampleGrant() {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	statements, err := schema.Grant(ctx, pool, schema.Grants{Application: "app", Purge: "app_purge"})
+	for _, statement := range statements {
+		log.Print(statement)
+	}
+	if excess, ok := errors.AsType[*schema.ExcessError](err); ok {
+		log.Print(excess) // granted, but a role may do more: decide on what it suggests
+		err = nil
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -454,7 +454,7 @@ func (g *granter) rights(ctx context.Context, q querier, role grantedRole) ([]he
 			LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 			JOIN pg_depend ON (classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass)
 				OR (classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = attrelid AND refobjsubid = attnum)
-			JOIN pg_class ON pg_class.relkind = 'S' AND pg_class.oid IN (objid, refobjid)
+			JOIN pg_class ON pg_class.relkind = 'S' AND pg_class.oid = CASE classid WHEN 'pg_class'::regclass THEN objid ELSE refobjid END
 		),
 		object AS (
 			SELECT kind, quote_ident(current_schema()) || '.' || quote_ident(relname) AS name, relname AS of_table, NULL AS attname, relowner AS owner, relacl AS acl

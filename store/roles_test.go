@@ -81,8 +81,15 @@ func TestOperationsUnderTheirRoles(t *testing.T) {
 			require.NoError(t, mine.InTx(t.Context(), op.prepare(t, r.owner)))
 		})
 	}
-	require.NoError(t, schema.Verify(t.Context(), r.application.Conn().(*pgxpool.Pool)))
-	requireForbidden(t, schema.Verify(t.Context(), r.purge.Conn().(*pgxpool.Pool)))
+	application, purge := r.application.Conn().(*pgxpool.Pool), r.purge.Conn().(*pgxpool.Pool)
+	require.NoError(t, schema.Verify(t.Context(), application))
+	requireForbidden(t, schema.Verify(t.Context(), purge))
+	version, err := schema.Version(t.Context(), application)
+	require.NoError(t, err)
+	require.Equal(t, schema.Latest(), version)
+	violations, err := r.application.CheckInvariants(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, violations)
 }
 
 // Also the statements that explain a refusal, and the insert types'. The server asks for a
