@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 )
 
 // A time means something only when what was timed is the same. Each contender does the
-// same operations on a copy of the same data, also those that must be refused; then each
-// result, and each table row by row, is compared with the Store's.
+// same operations on a copy of the same data, also those that must be refused; each result,
+// and each row that is added or removed, is compared with the Store's.
 
 // checkCase is one call. What is named in refused must fail and write nothing.
 type checkCase struct {
@@ -29,6 +30,9 @@ type checkCase struct {
 
 // small is the data of the check.
 var small = sizes{teams: 12, spare: 3, big: []int{7, 20, 60}, log: 130, logRows: 25}
+
+// deletedEmail is of the one user whom stage deletes.
+const deletedEmail = "user10@example.com"
 
 // stage sets what no operation of the benchmark makes: rules are shown at their edges.
 func (h *house) stage(ctx context.Context) error {
@@ -64,7 +68,7 @@ func (h *house) checkCases(ctx context.Context) (cases []checkCase, err error) {
 	not("a user who is not there", userByID, input{userID: 1 << 30})
 	not("a deleted user", userByID, input{userID: 10})
 	may("an e-mail in another case", credentials, input{email: " User9@EXAMPLE.com "})
-	not("a deleted user's credentials", credentials, input{email: "user10@example.com"})
+	not("a deleted user's credentials", credentials, input{email: deletedEmail})
 	may("a team with a deleted member", teamWithMembers, input{teamID: 2})
 	not("a deleted team", teamWithMembers, input{teamID: 12})
 	may("teams of one of whose teams is deleted", teamsOfUser, input{userID: 56})
@@ -93,12 +97,18 @@ func (h *house) checkCases(ctx context.Context) (cases []checkCase, err error) {
 	not("invite a member", invite, input{userID: h.owner(2), teamID: 2, email: "User7@example.com"})
 	not("invite twice", invite, input{userID: h.owner(2), teamID: 2, email: "ASKED2@example.com"})
 
-	for _, name := range []string{"full", "over", "used", "inviter", "unknown"} {
-		not("accept an invitation that is "+name, accept, input{userID: 40, token: name})
+	invited := func(user int64, token string) input {
+		in := input{userID: user, email: fmt.Sprintf("user%d@example.com", user), token: token}
+		// Of no rows for an unknown one, which is no error here.
+		_ = h.admin.QueryRow(ctx, "SELECT id FROM invitations WHERE token_hash = sha256($1::text::bytea)", token).Scan(&in.invitationID)
+		return in
 	}
-	not("accept what is for another", accept, input{userID: 39, token: "standing"})
-	not("accept by a deleted user", accept, input{userID: 10, token: "deleted"})
-	may("accept by who is in the team", accept, input{userID: 40, token: "standing"})
+	for _, name := range []string{"full", "over", "used", "inviter", "unknown"} {
+		not("accept an invitation that is "+name, accept, invited(40, name))
+	}
+	not("accept what is for another", accept, invited(39, "standing"))
+	not("accept by a deleted user", accept, invited(10, "deleted"))
+	may("accept by who is in the team", accept, invited(40, "standing"))
 
 	not("remove by a member", remove, input{userID: 7, teamID: 2, memberID: 8})
 	not("remove another team's member", remove, input{userID: h.owner(2), teamID: 2, memberID: 1})
@@ -136,7 +146,7 @@ func (h *house) checkCases(ctx context.Context) (cases []checkCase, err error) {
 
 // answer is what a contender made of a case.
 func (s *session) answer(ctx context.Context, c checkCase) (string, bool) {
-	a := s.actions[c.kind]
+	a := s.action(c.kind)
 	if a.run == nil {
 		return "", false
 	}
@@ -153,12 +163,14 @@ func (s *session) answer(ctx context.Context, c checkCase) (string, bool) {
 	return text(result), true
 }
 
-// transcript is what a contender answered to each case, and the tables after that. A
-// contender that leaves a kind out has no table compared: its cases are missing there.
-type transcript struct {
-	answers []string
-	did     []bool
-	tables  string
+// transcript is what a contender did in each case.
+type transcript []attempt
+
+type attempt struct {
+	checkCase
+	did     bool // the contender does the case's kind
+	answer  string
+	changes []change
 }
 
 func (h *house) transcribe(ctx context.Context, c contender, copyName string) (t transcript, err error) {
@@ -180,41 +192,95 @@ func (h *house) transcribe(ctx context.Context, c contender, copyName string) (t
 		return t, err
 	}
 	defer s.close()
-	for _, one := range cases {
-		answer, did := s.answer(ctx, one)
-		t.answers = append(t.answers, one.name+": "+answer)
-		t.did = append(t.did, did)
+	before, err := own.rows(ctx)
+	if err != nil {
+		return t, err
 	}
-	t.tables, err = own.dump(ctx)
-	return t, err
+	for _, one := range cases {
+		a := attempt{checkCase: one}
+		a.answer, a.did = s.answer(ctx, one)
+		after, err := own.rows(ctx)
+		if err != nil {
+			return t, err
+		}
+		if a.changes, err = changesOf(before, after); err != nil {
+			return t, err
+		}
+		before = after
+		t = append(t, a)
+	}
+	return t, nil
 }
 
-// differences are those of t from the Store's.
-func (t transcript) differences(from transcript) (found []string) {
-	complete := true
-	for i, answer := range t.answers {
-		complete = complete && t.did[i]
-		if t.did[i] && answer != from.answers[i] {
-			found = append(found, fmt.Sprintf("%s\n  where the Store has %s", answer, from.answers[i]))
-		}
+// differences are those of a's attempts from the Store's, without what is left out.
+func (a attempt) differences(omissions []omission, from attempt) (found []string) {
+	if got, want := compared(omissions, a.kind, a.answer), compared(omissions, a.kind, from.answer); got != want {
+		found = append(found, fmt.Sprintf("%s: %s\n  where the Store has %s", a.name, cut(got), cut(want)))
 	}
-	if !complete {
-		return found
-	}
-	rows, want := strings.Split(t.tables, "\n"), strings.Split(from.tables, "\n")
-	for i := range max(len(rows), len(want)) {
-		row, wanted := "nothing", "nothing"
-		if i < len(rows) {
-			row = rows[i]
+	got, want := described(a.changes, omissions), described(from.changes, omissions)
+	for i := range max(len(got), len(want)) {
+		did, wanted := "nothing more", "nothing more"
+		if i < len(got) {
+			did = got[i]
 		}
 		if i < len(want) {
 			wanted = want[i]
 		}
-		if row != wanted {
-			return append(found, fmt.Sprintf("wrote %s\n  where the Store wrote %s", row, wanted))
+		if did != wanted {
+			return append(found, fmt.Sprintf("%s: %s\n  where the Store %s", a.name, did, wanted))
 		}
 	}
 	return found
+}
+
+// described are changes as they are compared, in an order of their own.
+func described(changes []change, omissions []omission) (lines []string) {
+	for _, c := range changes {
+		if line := c.compared(omissions); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// differences are those of a contender's transcript from the Store's that it does not
+// declare, and what it declares and does not show.
+func (t transcript) differences(c contender, from transcript) (found []string) {
+	shown := make(map[string]bool)
+	for i, a := range t {
+		if !a.did {
+			continue
+		}
+		differences := a.differences(c.omissions, from[i])
+		if !c.departs(a.name) {
+			found = append(found, differences...)
+		} else if len(differences) > 0 {
+			shown[a.name] = true
+		}
+	}
+	for _, d := range c.departures {
+		if !shown[d.on] {
+			found = append(found, fmt.Sprintf("%s: does the same as the Store, and is said not to", d.on))
+		}
+	}
+	for left := range c.omissions {
+		others := slices.Delete(slices.Clone(c.omissions), left, left+1)
+		if !t.differs(c, others, from) {
+			found = append(found, fmt.Sprintf("leaves nothing out by which %s", c.omissions[left].why))
+		}
+	}
+	return found
+}
+
+// differs tells whether anything undeclared shows when only some omissions are made.
+func (t transcript) differs(c contender, omissions []omission, from transcript) bool {
+	for i, a := range t {
+		if a.did && !c.departs(a.name) && len(a.differences(omissions, from[i])) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // check compares all contenders with the first one, the Store.
@@ -228,55 +294,68 @@ func check(ctx context.Context, h *house, contenders []contender) error {
 		}
 		if i == 0 {
 			first = t
-			for _, answer := range t.answers {
-				if strings.Contains(answer, ": failed: ") || strings.Contains(answer, ": not refused: ") {
-					wrong = append(wrong, fmt.Errorf("%s: %s", c.name, answer))
+			for _, a := range t {
+				if strings.HasPrefix(a.answer, "failed: ") || strings.HasPrefix(a.answer, "not refused: ") {
+					wrong = append(wrong, fmt.Errorf("%s: %s: %s", c.name, a.name, a.answer))
 				}
 			}
 		}
-		for _, d := range t.differences(first) {
+		for _, d := range t.differences(c, first) {
 			wrong = append(wrong, fmt.Errorf("%s: %s", c.name, d))
 		}
 	}
 	return errors.Join(wrong...)
 }
 
-// dump is every row of every table, without what must differ between runs.
-func (h *house) dump(ctx context.Context) (string, error) {
-	var b strings.Builder
+// rows are all that the database has, each as its table and JSON.
+func (h *house) rows(ctx context.Context) (map[string]bool, error) {
+	var sql []string
 	for _, table := range []string{"users", "teams", "team_members", "invitations", "activity_logs", "subscriptions", "subscription_events"} {
-		rows, err := h.admin.Query(ctx, "SELECT to_jsonb(t) FROM "+table+" AS t ORDER BY id")
-		if err != nil {
-			return "", err
+		sql = append(sql, fmt.Sprintf("SELECT concat('%[1]s ', to_jsonb(t)) FROM %[1]s AS t", table))
+	}
+	rows, _ := h.admin.Query(ctx, strings.Join(sql, " UNION ALL ")) // its error is in rows
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	all := make(map[string]bool, len(list))
+	for _, row := range list {
+		all[row] = true
+	}
+	return all, err
+}
+
+// changesOf are what came and went, without what must differ between runs.
+func changesOf(before, after map[string]bool) (changes []change, err error) {
+	note := func(row string, added bool) {
+		table, content, _ := strings.Cut(row, " ")
+		c := change{added: added, table: table}
+		err = errors.Join(err, json.Unmarshal([]byte(content), &c.row))
+		if table == "activity_logs" {
+			delete(c.row, "id") // nothing refers to it, and what is rolled back leaves a gap
 		}
-		contents, err := pgx.CollectRows(rows, pgx.RowTo[json.RawMessage])
-		if err != nil {
-			return "", err
+		for column, v := range c.row {
+			s, ok := v.(string)
+			if !ok {
+				continue
+			}
+			if t, err := time.Parse("2006-01-02T15:04:05.999999", s); err == nil {
+				c.row[column] = when(t)
+			}
+			if column == "token_hash" { // a random one's
+				c.row[column] = len(s)
+			}
 		}
-		for _, content := range contents {
-			var row map[string]any
-			if err := json.Unmarshal(content, &row); err != nil {
-				return "", err
-			}
-			if table == "activity_logs" {
-				delete(row, "id") // nothing refers to it, and what is rolled back leaves a gap
-			}
-			for column, v := range row {
-				s, ok := v.(string)
-				if !ok {
-					continue
-				}
-				if t, err := time.Parse("2006-01-02T15:04:05.999999", s); err == nil {
-					row[column] = when(t)
-				}
-				if column == "token_hash" { // a random one's
-					row[column] = len(s)
-				}
-			}
-			fmt.Fprintln(&b, table, text(row))
+		changes = append(changes, c)
+	}
+	for row := range before {
+		if !after[row] {
+			note(row, false)
 		}
 	}
-	return b.String(), nil
+	for row := range after {
+		if !before[row] {
+			note(row, true)
+		}
+	}
+	return changes, err
 }
 
 // checkReads compares what the contenders read of the data that is raced on.
@@ -308,8 +387,9 @@ func checkReads(ctx context.Context, h *house, contenders []contender) error {
 				if _, known := want[name]; !known {
 					want[name] = answer
 				}
-				if did && (answer != want[name] || strings.HasPrefix(answer, "failed: ")) {
-					wrong = append(wrong, fmt.Errorf("%s: %s: %s, where the Store has %s", c.name, name, cut(answer), cut(want[name])))
+				got, wanted := compared(c.omissions, op.kind, answer), compared(c.omissions, op.kind, want[name])
+				if did && (got != wanted || strings.HasPrefix(answer, "failed: ")) {
+					wrong = append(wrong, fmt.Errorf("%s: %s: %s, where the Store has %s", c.name, name, cut(got), cut(wanted)))
 				}
 			}
 		}

@@ -63,7 +63,7 @@ func TestTheCheckFindsWhatIsBroken(t *testing.T) {
 				return nil, errNotFound
 			}
 			return "done", nil
-		}, "wrote"},
+		}, "one log row: nothing more"},
 		"an event that is let go by": {subscriptionEvent, func(context.Context, *input) (any, error) { return canonicalOutcome{Outcome: "applied"}, nil }, "an event of nobody's customer: not refused"},
 	} {
 		t.Run(name, func(t *testing.T) {

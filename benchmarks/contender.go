@@ -29,6 +29,7 @@ const (
 	accept
 	remove
 	activityPage
+	deepPage // an activityPage that begins at a cursor
 	logRow
 	logRows
 	subscriptionEvent
@@ -47,7 +48,10 @@ type input struct {
 	userID, teamID, memberID int64
 
 	email, hash string
-	token       string // of an invitation
+
+	// An invitation is accepted by its token, or as the starter does, by its id and e-mail.
+	token        string
+	invitationID int64
 
 	// A page begins before a row of the log: the Store has it as a cursor, the others as
 	// the row's place.
@@ -65,13 +69,38 @@ type contender struct {
 	what string // a line for the report
 	// differs says where it promises less than the Store; empty where it does not.
 	differs string
+	// What the check allows it, and the report lists.
+	omissions  []omission
+	departures []departure
+	// outside tells the versions of what it needs besides this program, or what of that is
+	// not there. nil where it needs nothing.
+	outside func() (versions string, err error)
 	open    func(ctx context.Context, config *pgx.ConnConfig, conns int) (*session, error)
 }
 
 // session is a contender on connections of its own.
 type session struct {
-	actions [kinds]action
-	close   func()
+	actions  [kinds]action
+	noCursor bool // a deepPage is not done; else it is done as any page
+	// elsewhere makes calls in a process of its own, where they are timed; nil where they
+	// are made here.
+	elsewhere func(ctx context.Context, k kind, inputs []input, loops int) (timing, error)
+	close     func()
+}
+
+// timing is what calls took that were made elsewhere.
+type timing struct {
+	calls   []time.Duration
+	elapsed time.Duration // by all of them
+	client  time.Duration // CPU, for all of them
+}
+
+// action is how a session does a kind.
+func (s *session) action(k kind) action {
+	if k == deepPage && !s.noCursor {
+		k = activityPage
+	}
+	return s.actions[k]
 }
 
 // action is a kind of operation as a contender does it. run throws away what it gets;

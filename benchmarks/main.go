@@ -28,7 +28,7 @@ import (
 	"github.com/rowhouse/rowhouse/internal/throwaway"
 )
 
-var contenders = []contender{rowhouse, byHand, byHandAgain, byBytes, byArrays, plainly, withSqlx, withGORM, withBun}
+var contenders = []contender{rowhouse, byHand, byHandAgain, byBytes, byArrays, plainly, withSqlx, withGORM, withBun, withDrizzle}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const (
@@ -31,15 +30,15 @@ type entrant struct {
 	contender
 	alone, counted, distant, many *session
 	wire                          *wire
-	backend                       int // the server's process behind alone
+	backends                      []int // the server's processes behind alone
 }
 
 // round is what one contender did in one round: of one call.
 type round struct {
 	p10, p50       time.Duration
 	client, server time.Duration // CPU
-	allocs, bytes  float64
-	throughput     float64 // calls a second with all workers
+	allocs, bytes  float64       // 0 where they can't be counted
+	throughput     float64       // calls a second with all workers
 	distant        time.Duration
 }
 
@@ -60,7 +59,7 @@ type measured struct {
 // race measures the contenders on a house.
 type race struct {
 	h        *house
-	far      *far
+	far      *proxy
 	entrants []*entrant
 	effort   effort
 	log      io.Writer
@@ -71,19 +70,21 @@ func newRace(ctx context.Context, h *house, contenders []contender, e effort, lo
 	if err != nil {
 		return nil, err
 	}
-	network, addr := pgconn.NetworkAddress(config.Host, config.Port)
 	r := &race{h: h, effort: e, log: log}
 	defer func() {
 		if err != nil {
 			r.close()
 		}
 	}()
-	if r.far, err = newFar(config.DialFunc, network, addr); err != nil {
+	if r.far, err = newFar(config); err != nil {
 		return nil, err
 	}
 	for i, c := range contenders {
-		n := &entrant{contender: c, wire: new(wire)}
+		n := &entrant{contender: c}
 		r.entrants = append(r.entrants, n)
+		if n.wire, err = newWire(config); err != nil {
+			return nil, err
+		}
 		named := config.Copy()
 		named.RuntimeParams["application_name"] = fmt.Sprintf("contender %d", i)
 		if n.alone, err = c.open(ctx, named, 1); err != nil {
@@ -92,7 +93,7 @@ func newRace(ctx context.Context, h *house, contenders []contender, e effort, lo
 		if err = n.alone.connect(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		if n.backend, err = h.backend(ctx, named.RuntimeParams["application_name"]); err != nil {
+		if n.backends, err = h.backends(ctx, named.RuntimeParams["application_name"]); err != nil {
 			return nil, err
 		}
 		for _, one := range []struct {
@@ -115,6 +116,9 @@ func (r *race) close() {
 				s.close()
 			}
 		}
+		if n.wire != nil {
+			n.wire.close()
+		}
 	}
 	if r.far != nil {
 		r.far.close()
@@ -128,7 +132,7 @@ func (r *race) measure(ctx context.Context, op operation) (measured, error) {
 	}
 	started := time.Now()
 	for i, n := range r.entrants {
-		if n.alone.actions[op.kind].run == nil {
+		if n.alone.action(op.kind).run == nil {
 			continue
 		}
 		m.figures[i] = &figures{rounds: make([]round, r.effort.rounds)}
@@ -177,6 +181,9 @@ func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) e
 	if op.kind == logRows { // its one statement is planned by its first call
 		calls, many = 2, 0
 	}
+	if n.alone.elsewhere != nil { // a compiler to warm as well
+		calls = 50
+	}
 	inputs, err := op.inputs(r.h, ctx, 4*calls+many)
 	if err != nil {
 		return err
@@ -223,25 +230,21 @@ func (r *race) runRound(ctx context.Context, op operation, n *entrant, calls int
 		return nil, err
 	}
 	samples := make([]time.Duration, calls)
-	run := n.alone.actions[op.kind].run
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	client, server := clientCPU(), backendCPU(n.backend)
-	for i := range samples {
-		started := time.Now()
-		err := run(ctx, &inputs[i])
-		samples[i] = time.Since(started)
-		if err != nil {
-			return nil, err
-		}
+	server := n.backendCPU()
+	client, err := n.alone.inTurn(ctx, op.kind, inputs[:calls], samples)
+	if err != nil {
+		return nil, err
 	}
-	client, server = clientCPU()-client, backendCPU(n.backend)-server
+	server = n.backendCPU() - server
 	runtime.ReadMemStats(&after)
-	each := float64(calls)
 	to.client, to.server = client/time.Duration(calls), server/time.Duration(calls)
-	to.allocs = float64(after.Mallocs-before.Mallocs) / each
-	to.bytes = float64(after.TotalAlloc-before.TotalAlloc) / each
+	if n.alone.elsewhere == nil {
+		to.allocs = float64(after.Mallocs-before.Mallocs) / float64(calls)
+		to.bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(calls)
+	}
 	inputs = inputs[calls:]
 
 	elapsed, err := n.many.atOnce(ctx, op.kind, inputs[:many])
@@ -252,14 +255,8 @@ func (r *race) runRound(ctx context.Context, op operation, n *entrant, calls int
 	inputs = inputs[many:]
 
 	away := make([]time.Duration, distant)
-	run = n.distant.actions[op.kind].run
-	for i := range away {
-		started := time.Now()
-		err := run(ctx, &inputs[i])
-		away[i] = time.Since(started)
-		if err != nil {
-			return nil, err
-		}
+	if _, err := n.distant.inTurn(ctx, op.kind, inputs[:distant], away); err != nil {
+		return nil, err
 	}
 	slices.Sort(away)
 	to.distant = quantile(away, 0.5)
@@ -268,19 +265,47 @@ func (r *race) runRound(ctx context.Context, op operation, n *entrant, calls int
 	return samples, nil
 }
 
+// backendCPU is what the server has used for alone.
+func (n *entrant) backendCPU() (sum time.Duration) {
+	for _, pid := range n.backends {
+		sum += backendCPU(pid)
+	}
+	return sum
+}
+
 // all makes calls one after the other.
 func (s *session) all(ctx context.Context, k kind, inputs []input) error {
+	_, err := s.inTurn(ctx, k, inputs, make([]time.Duration, len(inputs)))
+	return err
+}
+
+// inTurn makes calls one after the other, sets how long each took, and returns the CPU
+// that the client used for them.
+func (s *session) inTurn(ctx context.Context, k kind, inputs []input, samples []time.Duration) (time.Duration, error) {
+	if s.elsewhere != nil {
+		t, err := s.elsewhere(ctx, k, inputs, 1)
+		copy(samples, t.calls)
+		return t.client, err
+	}
+	run, client := s.action(k).run, clientCPU()
 	for i := range inputs {
-		if err := s.actions[k].run(ctx, &inputs[i]); err != nil {
-			return err
+		started := time.Now()
+		err := run(ctx, &inputs[i])
+		samples[i] = time.Since(started)
+		if err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return clientCPU() - client, nil
 }
 
 // atOnce shares calls among the workers and returns how long they took.
 func (s *session) atOnce(ctx context.Context, k kind, inputs []input) (time.Duration, error) {
-	run := s.actions[k].run
+	if s.elsewhere != nil {
+		t, err := s.elsewhere(ctx, k, inputs, workers)
+		return t.elapsed, err
+	}
+	run := s.action(k).run
 	errs := make([]error, workers)
 	start := make(chan struct{})
 	var next atomic.Int64

@@ -43,7 +43,7 @@ func operationsOn(s sizes) []operation {
 		operation{fmt.Sprintf("first page of %d log rows", pageSize), activityPage, false, func(h *house, _ context.Context, n int) ([]input, error) {
 			return repeated(input{teamID: h.deep, beforeTime: endOfTime, beforeID: math.MaxInt32}, n), nil
 		}},
-		operation{fmt.Sprintf("page at depth %s", thousands(s.log)), activityPage, false, func(h *house, _ context.Context, n int) ([]input, error) {
+		operation{fmt.Sprintf("page at depth %s", thousands(s.log)), deepPage, false, func(h *house, _ context.Context, n int) ([]input, error) {
 			return repeated(h.deepPage, n), nil
 		}},
 		operation{"sign-up", signUp, true, (*house).newcomers},
@@ -128,18 +128,20 @@ func (h *house) joiners(ctx context.Context, n int) ([]input, error) {
 	for i := range inputs {
 		team, serial := h.workTeam()
 		teams[i], emails[i] = team, fmt.Sprintf("joiner%d@example.com", serial)
+		inputs[i].email = emails[i]
 		inputs[i].token, hashes[i] = tokenOf(serial)
 	}
 	users, err := h.insertUsers(ctx, emails)
 	if err != nil {
 		return nil, err
 	}
-	for i := range inputs {
-		inputs[i].userID = users[i]
-	}
-	return inputs, h.exec(ctx, `INSERT INTO invitations (team_id, email, role, invited_by, invited_at, status, token_hash, expires_at)
+	invitations, err := h.ids(ctx, `INSERT INTO invitations (team_id, email, role, invited_by, invited_at, status, token_hash, expires_at)
 		SELECT team, email, 'member', 5 * team - 4, timezone('utc', now()), 'pending', token_hash, timezone('utc', now()) + interval '7 days'
-		FROM unnest($1::bigint[], $2::text[], $3::bytea[]) AS asked (team, email, token_hash)`, teams, emails, hashes)
+		FROM unnest($1::bigint[], $2::text[], $3::bytea[]) AS asked (team, email, token_hash) RETURNING id`, teams, emails, hashes)
+	for i := range invitations {
+		inputs[i].userID, inputs[i].invitationID = users[i], invitations[i]
+	}
+	return inputs, err
 }
 
 // leavers are members of teams, to be removed by the owner.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // clientCPU is what this process has used, in user and system mode.
@@ -23,9 +25,6 @@ func clientCPU() time.Duration {
 // seen, as on Linux without a container; else it is 0. schedstat counts nanoseconds, stat
 // ticks of ten milliseconds.
 func backendCPU(pid int) time.Duration {
-	if pid == 0 {
-		return 0
-	}
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid)); err == nil {
 		if fields := bytes.Fields(b); len(fields) == 3 {
 			if ns, err := strconv.ParseInt(string(fields[0]), 10, 64); err == nil && ns > 0 {
@@ -48,16 +47,20 @@ func backendCPU(pid int) time.Duration {
 	return time.Duration(utime+stime) * 10 * time.Millisecond
 }
 
-// backend is the process behind a contender's only connection, which it finds by the name
-// that the connection was given. 0 when that process is not on this machine.
-func (h *house) backend(ctx context.Context, application string) (pid int, err error) {
-	err = h.admin.QueryRow(ctx, `SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()`, application).Scan(&pid)
+// backends are the processes behind a contender's connections, which it finds by the name
+// that they were given. None when those processes are not on this machine.
+func (h *house) backends(ctx context.Context, application string) ([]int, error) {
+	rows, _ := h.admin.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()`, application) // its error is in rows
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if len(pids) == 0 {
+		return nil, fmt.Errorf("%s has no connection", application)
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pids[0]))
 	if err != nil || !bytes.HasPrefix(comm, []byte("postgres")) {
-		return 0, nil
+		return nil, nil
 	}
-	return pid, nil
+	return pids, nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"net"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -14,22 +13,93 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// wire counts round trips where they happen: a client waits for the server after each
-// Sync, Query, Flush and CopyDone message, and after nothing else.
-type wire struct{ roundTrips atomic.Int64 }
+// proxy is a Unix socket, as a server of PostgreSQL has one, in front of the server. Every
+// client can be put on it, in whatever language and process.
+type proxy struct {
+	listener net.Listener
+	dir      string
+}
 
-func (w *wire) on(config *pgx.ConnConfig) *pgx.ConnConfig {
-	config = config.Copy()
-	dial := config.DialFunc
-	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return &wireConn{Conn: conn, wire: w}, nil
+// proxyPort is part of the name of the socket.
+const proxyPort = 5432
+
+// newProxy carries with up what clients send to the server of config, and with down what
+// that answers.
+func newProxy(config *pgx.ConnConfig, up, down func(to, from net.Conn)) (*proxy, error) {
+	network, addr := pgconn.NetworkAddress(config.Host, config.Port)
+	dir, err := os.MkdirTemp("", "proxy")
+	if err != nil {
+		return nil, err
 	}
+	_, socket := pgconn.NetworkAddress(dir, proxyPort)
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := config.DialFunc(context.Background(), network, addr)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			go up(server, client)
+			go down(client, server)
+		}
+	}()
+	return &proxy{listener, dir}, nil
+}
+
+// on is config with the proxy for a server.
+func (p *proxy) on(config *pgx.ConnConfig) *pgx.ConnConfig {
+	config = config.Copy()
+	config.Host, config.Port = p.dir, proxyPort
+	config.TLSConfig, config.Fallbacks = nil, nil
 	return config
 }
+
+func (p *proxy) close() {
+	p.listener.Close()
+	os.RemoveAll(p.dir)
+}
+
+// wire counts round trips where they happen: a client waits for the server after each
+// Sync, Query, Flush and CopyDone message, and after nothing else.
+type wire struct {
+	*proxy
+	roundTrips atomic.Int64
+}
+
+func newWire(config *pgx.ConnConfig) (w *wire, err error) {
+	w = new(wire)
+	w.proxy, err = newProxy(config, w.count, relay)
+	return w, err
+}
+
+// relay carries what one end sends to the other, at once.
+func relay(to, from net.Conn) {
+	defer to.Close()
+	bytes := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(bytes)
+		if n > 0 {
+			if _, err := to.Write(bytes[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// count is relay of what a client sends.
+func (w *wire) count(to, from net.Conn) { relay(&wireConn{Conn: to, wire: w}, from) }
 
 type wireConn struct {
 	net.Conn
@@ -67,53 +137,9 @@ func (c *wireConn) Write(b []byte) (int, error) {
 // oneWay is half of the round trip of the network that far stands for.
 const oneWay = 500 * time.Microsecond
 
-// far is a network with a millisecond of round trip. What is sent arrives half a
+// newFar is a network with a millisecond of round trip. What is sent arrives half a
 // millisecond later, however much of it is under way: it delays, and does not narrow.
-type far struct {
-	listener net.Listener
-	dir      string
-}
-
-func newFar(dial pgconn.DialFunc, network, addr string) (*far, error) {
-	dir, err := os.MkdirTemp("", "far")
-	if err != nil {
-		return nil, err
-	}
-	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
-	if err != nil {
-		return nil, err
-	}
-	f := &far{listener, dir}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := dial(context.Background(), network, addr)
-			if err != nil {
-				client.Close()
-				continue
-			}
-			go delay(server, client)
-			go delay(client, server)
-		}
-	}()
-	return f, nil
-}
-
-func (f *far) on(config *pgx.ConnConfig) *pgx.ConnConfig {
-	config = config.Copy()
-	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", f.listener.Addr().String())
-	}
-	return config
-}
-
-func (f *far) close() {
-	f.listener.Close()
-	os.RemoveAll(f.dir)
-}
+func newFar(config *pgx.ConnConfig) (*proxy, error) { return newProxy(config, delay, delay) }
 
 // delay carries what one end sends to the other.
 func delay(to, from net.Conn) {
