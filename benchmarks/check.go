@@ -266,7 +266,7 @@ func (t transcript) differences(c contender, from transcript) (found []string) {
 	}
 	for left := range c.omissions {
 		others := slices.Delete(slices.Clone(c.omissions), left, left+1)
-		if !t.differs(c, others, from) {
+		if !c.omissions[left].mayHide && !t.differs(c, others, from) {
 			found = append(found, fmt.Sprintf("leaves nothing out by which %s", c.omissions[left].why))
 		}
 	}

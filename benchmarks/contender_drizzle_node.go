@@ -68,7 +68,7 @@ type drizzle struct {
 	stderr  bytes.Buffer
 }
 
-func openDrizzle(ctx context.Context, config *pgx.ConnConfig, conns int) (*session, error) {
+func startDrizzle(ctx context.Context, config *pgx.ConnConfig, conns int) (*drizzle, error) {
 	// The starter's pool has several connections, and its sign-up sends two statements at a
 	// time.
 	conns = max(conns, 2)
@@ -97,7 +97,7 @@ func openDrizzle(ctx context.Context, config *pgx.ConnConfig, conns int) (*sessi
 		d.close()
 		return nil, err
 	}
-	return &session{actions: d.actions(), noCursor: true, elsewhere: d.time, close: d.close}, nil
+	return d, nil
 }
 
 // close ends node, by the end of what it reads.
@@ -113,6 +113,7 @@ func (d *drizzle) ask(command map[string]any, result any) error {
 		Error  string
 	}
 	if err := errors.Join(d.asks.Encode(command), d.answers.Decode(&answer)); err != nil {
+		d.close() // so that all is there of what it said
 		return fmt.Errorf("node: %w: %s", err, d.stderr.Bytes())
 	}
 	if answer.Error != "" {

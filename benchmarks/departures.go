@@ -15,6 +15,8 @@ type omission struct {
 	// and tells whether there is nothing left to compare.
 	drop func(row map[string]any) (all bool)
 	why  string
+	// mayHide is set where it can be the same by chance, as an order can.
+	mayHide bool
 }
 
 // columns drops some of a row.

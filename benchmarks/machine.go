@@ -18,8 +18,9 @@ var peers = []string{
 	"github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx", "github.com/uptrace/bun", "gorm.io/gorm", "gorm.io/driver/postgres", "entgo.io/ent",
 }
 
-// surroundings are what a figure means nothing without.
-func surroundings(ctx context.Context, admin *pgxpool.Pool) (string, error) {
+// surroundings are what a figure means nothing without; outside are versions of what is not
+// in this program.
+func surroundings(ctx context.Context, admin *pgxpool.Pool, outside []string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "- %s, %s/%s, %d cores", time.Now().UTC().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	if model := fact("/proc/cpuinfo", `(?m)^model name\s*: (.*)$`); model != "" {
@@ -46,6 +47,9 @@ func surroundings(ctx context.Context, admin *pgxpool.Pool) (string, error) {
 				}
 			}
 		}
+	}
+	for _, versions := range outside {
+		fmt.Fprintf(&b, "; %s", versions)
 	}
 	return b.String() + "\n", nil
 }

@@ -7,7 +7,7 @@
 //
 // It starts a PostgreSQL of its own, which ends with it, and fills it. Before anything is
 // timed each contender does every operation, and what each rule refuses, on a copy of the
-// same data: results and tables must be the same. The tables come on standard output, or
+// same data: results, and what is written, must be the same. The tables come on standard output, or
 // with -out in a file, with a chart beside it.
 package main
 
@@ -55,6 +55,10 @@ func run(ctx context.Context, args []string) error {
 	field, err := chosen(*named)
 	if err != nil {
 		return err
+	}
+	field, outside, absent := present(field)
+	for _, reason := range absent {
+		fmt.Fprintln(os.Stderr, reason)
 	}
 	operations, err := regexp.Compile(*wanted)
 	if err != nil {
@@ -129,14 +133,18 @@ func run(ctx context.Context, args []string) error {
 	}
 
 	var b bytes.Buffer
-	about, err := surroundings(ctx, h.admin)
+	about, err := surroundings(ctx, h.admin, outside)
 	if err != nil {
 		return err
 	}
 	rep := report{&b, field, all}
 	rep.line("# Benchmarks\n\nWritten by `go run -C benchmarks %s.%s`, and not by hand. [README.md](README.md) says what is measured, and how.\n\n%s- %s users, %s teams, %s log rows at the start; %d rounds",
 		tags, commandLine(args), about, thousands(int(h.members+1)), thousands(int(h.deep)), thousands(data.log+4*pageSize+10*data.teams), *rounds)
+	for _, reason := range absent {
+		rep.line("\n**%s.**", reason)
+	}
 	rep.summary()
+	rep.departures()
 	rep.againstHand()
 	rep.matrix(fmt.Sprintf("Throughput with %d workers", workers), throughput)
 	rep.matrix("p50 with 1 ms of network", distantP50)
@@ -163,6 +171,23 @@ func chosen(pattern string) ([]contender, error) {
 	}
 	others := slices.DeleteFunc(slices.Clone(contenders[1:]), func(c contender) bool { return !re.MatchString(c.name) })
 	return append([]contender{rowhouse}, others...), nil
+}
+
+// present are the contenders that have what they need, the versions of that, and a line on
+// each of the others.
+func present(contenders []contender) (field []contender, versions, absent []string) {
+	for _, c := range contenders {
+		if c.outside != nil {
+			version, err := c.outside()
+			if err != nil {
+				absent = append(absent, fmt.Sprintf("%s is left out: %v", c.name, err))
+				continue
+			}
+			versions = append(versions, version)
+		}
+		field = append(field, c)
+	}
+	return field, versions, absent
 }
 
 func numbers(list string) (numbers []int, err error) {

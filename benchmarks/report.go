@@ -48,6 +48,23 @@ func (r report) summary() {
 	}
 }
 
+// departures are what the check allows the contenders.
+func (r report) departures() {
+	for _, c := range r.contenders {
+		if len(c.omissions)+len(c.departures) == 0 {
+			continue
+		}
+		r.line("\n## What %s does not do as the others\n\nThe check holds it to all else, and to each of these. It leaves out:\n", c.name)
+		for _, o := range c.omissions {
+			r.line("- %s", o.why)
+		}
+		r.line("\nAt the edges of the rules:\n")
+		for _, d := range c.departures {
+			r.line("- %s: %s", d.on, d.does)
+		}
+	}
+}
+
 func (r report) roundTrips(i int) string {
 	var low, high float64
 	for _, op := range r.all {
@@ -120,6 +137,14 @@ func (r report) matrix(title string, m metric) {
 	}
 }
 
+// counted is a count, where there is one.
+func counted(n float64) string {
+	if n == 0 {
+		return "–"
+	}
+	return digits(n)
+}
+
 // details are one table for each operation.
 func (r report) details() {
 	r.line("\n## Each operation\n\nTimes in µs. × is the ratio to the Store: the median over the rounds, and the middle half of them.")
@@ -135,7 +160,7 @@ func (r report) details() {
 			allocs, bytes := f.counts()
 			r.row(r.contenders[i].name, digits(f.roundTrips)[:min(4, len(digits(f.roundTrips)))], micro(f.p10), micro(f.p50), micro(f.p99), against(middle),
 				digits(distantP50.median(f)/1e3), against(distantP50), micro(client)+" + "+micro(server), against(cpu),
-				digits(throughput.median(f)), against(throughput), digits(allocs), digits(bytes))
+				digits(throughput.median(f)), against(throughput), counted(allocs), counted(bytes))
 		}
 	}
 }
