@@ -7,8 +7,8 @@
 //
 // It starts a PostgreSQL of its own, which ends with it, and fills it. Before anything is
 // timed each contender does every operation, and what each rule refuses, on a copy of the
-// same data: results, and what is written, must be the same. The tables come on standard output, or
-// with -out in a file, with a chart beside it.
+// same data: results, and what is written, must be the same. The tables come on standard
+// output, or with -out in a file, with a chart beside it.
 package main
 
 import (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
-	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,29 +16,25 @@ import (
 // client can be put on it, in whatever language and process.
 type proxy struct {
 	listener net.Listener
-	dir      string
+	port     uint16
 }
 
-// proxyPort is part of the name of the socket.
-const proxyPort = 5432
+// proxies is how many there were: each has a port, which is part of its socket's name.
+var proxies atomic.Uint32
 
 // newProxy carries with up what clients send to the server of config, and with down what
-// that answers.
+// that answers. Its socket is beside the server's, and goes with it at the latest.
 func newProxy(config *pgx.ConnConfig, up, down func(to, from net.Conn)) (*proxy, error) {
+	p := &proxy{port: config.Port + uint16(proxies.Add(1))}
+	_, socket := pgconn.NetworkAddress(config.Host, p.port)
+	var err error
+	if p.listener, err = net.Listen("unix", socket); err != nil {
+		return nil, err
+	}
 	network, addr := pgconn.NetworkAddress(config.Host, config.Port)
-	dir, err := os.MkdirTemp("", "proxy")
-	if err != nil {
-		return nil, err
-	}
-	_, socket := pgconn.NetworkAddress(dir, proxyPort)
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
-	}
 	go func() {
 		for {
-			client, err := listener.Accept()
+			client, err := p.listener.Accept()
 			if err != nil {
 				return
 			}
@@ -52,21 +47,17 @@ func newProxy(config *pgx.ConnConfig, up, down func(to, from net.Conn)) (*proxy,
 			go down(client, server)
 		}
 	}()
-	return &proxy{listener, dir}, nil
+	return p, nil
 }
 
 // on is config with the proxy for a server.
 func (p *proxy) on(config *pgx.ConnConfig) *pgx.ConnConfig {
 	config = config.Copy()
-	config.Host, config.Port = p.dir, proxyPort
-	config.TLSConfig, config.Fallbacks = nil, nil
+	config.Port = p.port
 	return config
 }
 
-func (p *proxy) close() {
-	p.listener.Close()
-	os.RemoveAll(p.dir)
-}
+func (p *proxy) close() { p.listener.Close() }
 
 // wire counts round trips where they happen: a client waits for the server after each
 // Sync, Query, Flush and CopyDone message, and after nothing else.
@@ -75,10 +66,13 @@ type wire struct {
 	roundTrips atomic.Int64
 }
 
-func newWire(config *pgx.ConnConfig) (w *wire, err error) {
-	w = new(wire)
-	w.proxy, err = newProxy(config, w.count, relay)
-	return w, err
+func newWire(config *pgx.ConnConfig) (*wire, error) {
+	w := new(wire)
+	var err error
+	if w.proxy, err = newProxy(config, w.count, relay); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // relay carries what one end sends to the other, at once.
