@@ -54,7 +54,9 @@ func here(t *testing.T) []contender {
 		}
 		t.Log(reason)
 	}
-	t.Log(versions)
+	for _, v := range versions {
+		t.Log(v)
+	}
 	return field
 }
 
