@@ -46,18 +46,26 @@ type house struct {
 }
 
 // newHouse makes a database on a server, migrates and fills it.
-func newHouse(ctx context.Context, server *throwaway.Server, name string, s sizes) (h *house, err error) {
+func newHouse(ctx context.Context, server *throwaway.Server, name string, s sizes) (*house, error) {
+	h, err := emptyHouse(ctx, server, name)
+	if err != nil {
+		return nil, err
+	}
+	h.sizes = s
+	return h, h.fill(ctx)
+}
+
+// emptyHouse is a migrated database without a row.
+func emptyHouse(ctx context.Context, server *throwaway.Server, name string) (*house, error) {
 	if err := onServer(ctx, server, "CREATE DATABASE "+name); err != nil {
 		return nil, err
 	}
-	h = &house{server: server, name: name, sizes: s}
-	if h.admin, err = pgxpool.New(ctx, server.DatabaseURL(name)); err != nil {
+	admin, err := pgxpool.New(ctx, server.DatabaseURL(name))
+	if err != nil {
 		return nil, err
 	}
-	if _, err := schema.Migrate(ctx, h.admin); err != nil {
-		return nil, err
-	}
-	return h, h.fill(ctx)
+	_, err = schema.Migrate(ctx, admin)
+	return &house{server: server, name: name, admin: admin}, err
 }
 
 // copy is the same data, ids and sequences included, in a database of its own.

@@ -3,7 +3,7 @@
 //	go run -C benchmarks .                                   # everything: some 20 minutes
 //	go run -C benchmarks . -rounds 5 -operations 'team|page' # some of it
 //	go run -C benchmarks . -contenders 'pgx|gorm'            # the Store against some
-//	go run -C benchmarks . -depth 1000000 -growth 10000,100000,1000000
+//	go run -C benchmarks . growth                            # the Store alone, on data that grows
 //
 // It starts a PostgreSQL of its own, which ends with it, and fills it. Before anything is
 // timed each contender does every operation, and what each rule refuses, on a copy of the
@@ -21,7 +21,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,13 +39,15 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "growth" {
+		return runGrowth(ctx, args[1:])
+	}
 	flags := flag.NewFlagSet("benchmarks", flag.ExitOnError)
 	rounds := flags.Int("rounds", 15, "rounds of all contenders, one after the other")
 	segment := flags.Duration("segment", 60*time.Millisecond, "how long about the Store is timed in a round of one operation")
 	named := flags.String("contenders", "", "a regular expression: these and the Store")
 	wanted := flags.String("operations", "", "a regular expression: these operations")
 	depth := flags.Int("depth", full.log, "log rows before the deep page")
-	growth := flags.String("growth", "", "sizes of the log, to show how the Store's reads grow: 10000,100000")
 	out := flags.String("out", "", "a file for the tables, as RESULTS.md; the chart is put beside it")
 	profile := flags.String("cpuprofile", "", "a file for a CPU profile of this process")
 	if err := flags.Parse(args); err != nil {
@@ -61,10 +62,6 @@ func run(ctx context.Context, args []string) error {
 		fmt.Fprintln(os.Stderr, reason)
 	}
 	operations, err := regexp.Compile(*wanted)
-	if err != nil {
-		return err
-	}
-	logSizes, err := numbers(*growth)
 	if err != nil {
 		return err
 	}
@@ -149,9 +146,6 @@ func run(ctx context.Context, args []string) error {
 	rep.matrix(fmt.Sprintf("Throughput with %d workers", workers), throughput)
 	rep.matrix("p50 with 1 ms of network", distantP50)
 	b.Write(plans.Bytes())
-	if err := rep.growth(ctx, server, logSizes, e); err != nil {
-		return err
-	}
 	rep.details()
 	if *out == "" {
 		_, err = os.Stdout.Write(b.Bytes())
@@ -188,20 +182,6 @@ func present(contenders []contender) (field []contender, versions, absent []stri
 		field = append(field, c)
 	}
 	return field, versions, absent
-}
-
-func numbers(list string) (numbers []int, err error) {
-	for s := range strings.SplitSeq(list, ",") {
-		if s == "" {
-			continue
-		}
-		n, err := strconv.Atoi(strings.TrimSpace(s))
-		if err != nil {
-			return nil, err
-		}
-		numbers = append(numbers, n)
-	}
-	return numbers, nil
 }
 
 // chartBeside is the chart's file: results.svg for RESULTS.md.

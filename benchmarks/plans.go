@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime/pprof"
 
-	"github.com/rowhouse/rowhouse/internal/throwaway"
 	"github.com/rowhouse/rowhouse/store"
 )
 
@@ -51,46 +50,6 @@ func (r report) plans(ctx context.Context, h *house, operations []operation) err
 			}
 		}
 		r.row(op.name, fmt.Sprintf("%.2f", float64(made[1]-made[0])/calls), fmt.Sprintf("%.2f", float64(kept[1]-kept[0])/calls))
-	}
-	return nil
-}
-
-// growth is how the Store's reads get slower while the log grows.
-func (r report) growth(ctx context.Context, server *throwaway.Server, logSizes []int, e effort) error {
-	if len(logSizes) == 0 {
-		return nil
-	}
-	r.line("\n## Growth\n\np10 in µs, and the server's CPU in µs in brackets, by the number of rows in one team's log; the deep page is at its other end.")
-	grown := []string{"user by id", "team of 5", fmt.Sprintf("first page of %d log rows", pageSize), "page at depth"}
-	r.table(append([]string{"log rows"}, grown...)...)
-	for _, n := range logSizes {
-		data := sizes{teams: 1000, log: n, logRows: 1}
-		h, err := newHouse(ctx, server, fmt.Sprintf("grown_%d", n), data)
-		if err != nil {
-			return err
-		}
-		cells := []string{thousands(n)}
-		one, err := newRace(ctx, h, []contender{rowhouse}, e, os.Stderr)
-		if err != nil {
-			return err
-		}
-		for _, op := range operationsOn(data) {
-			if op.writes || op.kind == credentials || op.kind == teamsOfUser {
-				continue
-			}
-			m, err := one.measure(ctx, op)
-			if err != nil {
-				one.close()
-				return err
-			}
-			_, server := m.figures[0].cpu()
-			cells = append(cells, micro(m.figures[0].p10)+" ("+micro(server)+")")
-		}
-		one.close()
-		if err := h.close(ctx); err != nil {
-			return err
-		}
-		r.row(cells...)
 	}
 	return nil
 }

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/rowhouse/rowhouse/store"
+)
+
+// counts are what the server did for one call. They are exact, and the same on any machine.
+type counts struct {
+	buffers int // pages of tables and indexes that it looked at, in memory or not
+	rows    int // that it fetched from tables
+
+	updated, hot int // rows, and those of them that no index had to be told of
+
+	relations map[string]relation
+}
+
+// relation is a table's or an index's part.
+type relation struct {
+	buffers, scans, updated, hot int
+}
+
+// errUndone rolls a transaction back on purpose.
+var errUndone = errors.New("undone on purpose")
+
+// undone rolls a call back.
+func undone(c call) call {
+	return func(ctx context.Context, st *store.Store) error {
+		err := st.InTx(ctx, func(tx *store.Store) error {
+			if err := c(ctx, tx); err != nil {
+				return err
+			}
+			return errUndone
+		})
+		if errors.Is(err, errUndone) {
+			return nil
+		}
+		return err
+	}
+}
+
+// count makes a call in a transaction, where the server counts what it does before it tells
+// everybody.
+func count(ctx context.Context, st *store.Store, c call) (n counts, err error) {
+	err = st.InTx(ctx, func(tx *store.Store) error {
+		before, err := countsOf(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := c(ctx, tx); err != nil {
+			return err
+		}
+		after, err := countsOf(ctx, tx)
+		n = after.minus(before)
+		return err
+	})
+	return n, err
+}
+
+func countsOf(ctx context.Context, tx *store.Store) (counts, error) {
+	n := counts{relations: map[string]relation{}}
+	rows, err := tx.Conn().Query(ctx, `SELECT relname::text, relkind = 'r', pg_stat_get_xact_blocks_fetched(oid), pg_stat_get_xact_numscans(oid),
+			pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid),
+			pg_stat_get_xact_tuples_updated(oid), pg_stat_get_xact_tuples_hot_updated(oid)
+		FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')`)
+	if err != nil {
+		return n, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var table bool
+		var read int
+		var r relation
+		if err := rows.Scan(&name, &table, &r.buffers, &r.scans, &read, &r.updated, &r.hot); err != nil {
+			return n, err
+		}
+		n.relations[name] = r
+		n.buffers += r.buffers
+		if table {
+			n.rows += read
+			n.updated += r.updated
+			n.hot += r.hot
+		}
+	}
+	return n, rows.Err()
+}
+
+func (n counts) minus(before counts) counts {
+	d := counts{
+		buffers: n.buffers - before.buffers, rows: n.rows - before.rows,
+		updated: n.updated - before.updated, hot: n.hot - before.hot,
+		relations: map[string]relation{},
+	}
+	for name, r := range n.relations {
+		b := before.relations[name]
+		r = relation{r.buffers - b.buffers, r.scans - b.scans, r.updated - b.updated, r.hot - b.hot}
+		if r != (relation{}) {
+			d.relations[name] = r
+		}
+	}
+	return d
+}
+
+// scans are searches in indexes, and of tables from end to end.
+func (n counts) scans() (scans int) {
+	for _, r := range n.relations {
+		scans += r.scans
+	}
+	return scans
+}
+
+// point is what an operation costs at one size.
+type point struct {
+	counts
+	p10, server []float64 // microseconds: a call's time, and the server's CPU, in each round
+	calls       int       // in each round
+}
+
+// subject is an operation on a dataset.
+type subject struct {
+	*dataset
+	growing
+}
+
+// pace is how much is measured.
+type pace struct {
+	rounds  int
+	segment time.Duration // about how long an operation is timed in a round
+}
+
+const (
+	countedCalls = 11
+	mostReads    = 400 // of a round
+	mostWrites   = 40  // so that the data stays about as large as it is said to be
+)
+
+// measure counts first, and then times all subjects in turns.
+func (p pace) measure(ctx context.Context, subjects []subject) ([]point, error) {
+	points := make([]point, len(subjects))
+	for i, s := range subjects {
+		if err := s.warm(ctx, &points[i], p.segment); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.growing.name, err)
+		}
+	}
+	for range p.rounds {
+		for i, s := range subjects {
+			if err := s.time(ctx, &points[i]); err != nil {
+				return nil, fmt.Errorf("%s: %w", s.growing.name, err)
+			}
+		}
+	}
+	return points, nil
+}
+
+// warm has the statements planned for good, counts, and sees how many calls fit in a segment.
+func (s subject) warm(ctx context.Context, p *point, segment time.Duration) error {
+	warming, counting, fewest := 8, countedCalls, fewestCalls // more than the five plans after which the server may keep one
+	if s.growing.name == tenThousand {
+		warming, counting, fewest = 1, 1, 1
+	}
+	calls, err := s.calls(ctx, s.dataset, warming+counting)
+	if err != nil {
+		return err
+	}
+	fastest := time.Hour
+	for _, c := range calls[:warming] {
+		started := time.Now()
+		if err := c(ctx, s.st); err != nil {
+			return err
+		}
+		fastest = min(fastest, time.Since(started)+time.Microsecond)
+	}
+	most := mostReads
+	if s.writes {
+		most = mostWrites
+	}
+	p.calls = min(max(int(segment/fastest), fewest), most)
+	p.counts, err = s.counted(ctx, calls[warming:])
+	return err
+}
+
+// counted is the call in the middle: one may be the first on a new page.
+func (d *dataset) counted(ctx context.Context, calls []call) (counts, error) {
+	all := make([]counts, len(calls))
+	for i, c := range calls {
+		var err error
+		if all[i], err = count(ctx, d.st, c); err != nil {
+			return counts{}, err
+		}
+	}
+	slices.SortFunc(all, func(a, b counts) int { return a.buffers - b.buffers })
+	return all[len(all)/2], d.restore(ctx)
+}
+
+func (s subject) time(ctx context.Context, p *point) error {
+	calls, err := s.calls(ctx, s.dataset, p.calls)
+	if err != nil {
+		return err
+	}
+	samples := make([]time.Duration, len(calls))
+	runtime.GC()
+	cpu := backendCPU(s.server)
+	for i, c := range calls {
+		started := time.Now()
+		err := c(ctx, s.st)
+		samples[i] = time.Since(started)
+		if err != nil {
+			return err
+		}
+	}
+	cpu = backendCPU(s.server) - cpu
+	slices.Sort(samples)
+	p.p10 = append(p.p10, float64(quantile(samples, 0.1))/1e3)
+	p.server = append(p.server, float64(cpu)/1e3/float64(len(calls)))
+	if !s.writes {
+		return nil
+	}
+	return s.restore(ctx)
+}
