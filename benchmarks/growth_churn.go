@@ -26,7 +26,7 @@ func (d *dataset) relationSizes(ctx context.Context) (sizes []relationSize, err 
 			SELECT pg_index.indexrelid FROM pg_index WHERE pg_index.indrelid = t.oid
 		) AS of_table
 		LEFT JOIN pg_class AS i ON i.oid = of_table.indexrelid
-		WHERE t.relnamespace = 'public'::regnamespace AND t.relkind = 'r' AND t.reltuples > 0 AND t.relname <> 'goose_db_version'
+		WHERE t.relnamespace = 'public'::regnamespace AND t.relkind = 'r' AND t.reltuples > 0 AND t.relname NOT LIKE '%\_db\_version'
 		ORDER BY 1, i.relname NULLS FIRST`)
 	if err != nil {
 		return nil, err
@@ -105,9 +105,6 @@ func (r *grown) churn(ctx context.Context, server *throwaway.Server) error {
 		if err := d.churn(ctx, &c); err != nil {
 			return err
 		}
-		if c.after, err = d.relationSizes(ctx); err != nil {
-			return err
-		}
 		if fillfactor == 100 {
 			if r.updates, err = d.updates(ctx); err != nil {
 				return err
@@ -115,6 +112,12 @@ func (r *grown) churn(ctx context.Context, server *throwaway.Server) error {
 			if r.indexed, err = d.indexedColumns(ctx); err != nil {
 				return err
 			}
+		}
+		if err := d.exec(ctx, "VACUUM (ANALYZE)"); err != nil {
+			return err
+		}
+		if c.after, err = d.relationSizes(ctx); err != nil {
+			return err
 		}
 		if err := d.exec(ctx, "VACUUM (FULL, ANALYZE)"); err != nil {
 			return err
@@ -154,7 +157,7 @@ func (d *dataset) churn(ctx context.Context, c *churn) error {
 				if err := teams.update(ctx, st, i, "teams", updateTeam(pass, id)); err != nil {
 					return err
 				}
-				if pass%2 == 0 {
+				if pass%2 == 0 || c.fillfactor < 100 {
 					return nil
 				}
 				return d.liveInvitation(ctx, st, id, 1+(id-1+pass)%d.teams)
@@ -162,7 +165,7 @@ func (d *dataset) churn(ctx context.Context, c *churn) error {
 			if err != nil {
 				return err
 			}
-			if err := d.exec(ctx, "VACUUM (ANALYZE)"); err != nil {
+			if err := d.exec(ctx, "VACUUM users, teams, team_members, invitations"); err != nil {
 				return err
 			}
 		}

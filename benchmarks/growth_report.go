@@ -36,7 +36,7 @@ func (r *grown) extremesTable(rep report) {
 		small, large := r.extreme.smallest[i], r.extreme.largest[i]
 		rep.row(op.name, fromTo(spreadOf(small.p10).median, spreadOf(large.p10).median),
 			within(large.p10, small.p10).String(), within(large.server, small.server).String(),
-			counted(small.rows, large.rows), counted(small.buffers, large.buffers), fmt.Sprint(large.scans()), more(small.counts, large.counts))
+			counted(small.rows, large.rows), counted(small.buffers, large.buffers), thousands(large.scans()), more(small.counts, large.counts))
 	}
 	if first, deep := r.point(firstPage), r.point(deepPage); first != nil && deep != nil {
 		rep.line("\nIn the largest data the page at a depth of %s rows takes %s times what the first page does (p10), and %s buffers beside %s.",
@@ -107,13 +107,13 @@ func (a axis) tables(rep report) {
 		rep.row(cells...)
 	}
 	rep.line("\nBuffers looked at, and in brackets rows fetched from tables, by a call:")
-	rep.table(header...)
+	rep.table(append(header, "where the buffers are more, from the first to the last")...)
 	for i, op := range a.operations {
 		cells := []string{op.name}
 		for _, p := range a.points[i] {
 			cells = append(cells, fmt.Sprintf("%s (%s)", thousands(p.buffers), thousands(p.rows)))
 		}
-		rep.row(cells...)
+		rep.row(append(cells, more(a.points[i][0].counts, a.points[i][len(a.sizes)-1].counts))...)
 	}
 	if a.unit == "members" {
 		a.slopes(rep)
@@ -201,7 +201,7 @@ func (r *grown) churnTables(rep report) {
 			rep.row(cells...)
 		}
 	}
-	rep.line("\nSizes before and after, and what VACUUM FULL makes of them. Bloat is after / full, by which a B-tree filled at random is at 1.3 or so. Invitations and their log rows stay, so that those tables grow by their rows.")
+	rep.line("\nSizes before and after, and what VACUUM FULL makes of them; the calls of the table above have come after the churn. Bloat is after / full, by which a B-tree filled at random is at 1.3 or so. Invitations and their log rows stay, so that those tables grow by their rows.")
 	rep.table("fillfactor", "table or index", "rows before", "rows after", "KiB before", "KiB after", "KiB full", "bloat")
 	for _, c := range r.churns {
 		before := map[[2]string]relationSize{}
