@@ -63,7 +63,8 @@ func runGrowth(ctx context.Context, args []string) error {
 // growth is what is measured.
 type growth struct {
 	teams, log, members []int
-	churned             int
+	churned             int // teams and users
+	logRows             int // of the operation that logs many
 	pace
 	progress func(format string, args ...any)
 }
@@ -73,6 +74,7 @@ var fullGrowth = growth{
 	log:     []int{10_000, 100_000, 1_000_000, 10_000_000},
 	members: []int{1, 10, 100, 1000, 10_000},
 	churned: 5000,
+	logRows: full.logRows,
 	pace:    pace{5, 40 * time.Millisecond},
 }
 
@@ -113,8 +115,8 @@ func (g growth) run(ctx context.Context, server *throwaway.Server) (*grown, erro
 	if r.about, err = surroundings(ctx, d.admin); err != nil {
 		return nil, err
 	}
-	byTeams := axis{title: "teams", unit: "teams", sizes: g.teams, operations: ofData()}
-	byLog := axis{title: "rows of the log", unit: "rows", sizes: g.log, operations: ofData()}
+	byTeams := axis{title: "teams", unit: "teams", sizes: g.teams, operations: ofData(g.logRows)}
+	byLog := axis{title: "rows of the log", unit: "rows", sizes: g.log, operations: ofData(g.logRows)}
 	step := func(to *axis, teams, log int) error {
 		if err := d.growTo(ctx, teams, log); err != nil {
 			return err
@@ -156,14 +158,14 @@ func (g growth) run(ctx context.Context, server *throwaway.Server) (*grown, erro
 		return nil, err
 	}
 	var both []subject
-	for _, op := range ofData() {
+	for _, op := range ofData(g.logRows) {
 		both = append(both, subject{smallest, op}, subject{d, op})
 	}
 	points, err := g.measure(ctx, both)
 	if err != nil {
 		return nil, err
 	}
-	r.extreme.operations = ofData()
+	r.extreme.operations = ofData(g.logRows)
 	for i := 0; i < len(points); i += 2 {
 		r.extreme.smallest = append(r.extreme.smallest, points[i])
 		r.extreme.largest = append(r.extreme.largest, points[i+1])

@@ -286,13 +286,13 @@ const updateCalls = 300
 // have been churned: on new ones pages are full.
 func (d *dataset) updates(ctx context.Context) ([]updating, error) {
 	spread := func(one func(serial int, team int) call) func(context.Context, *dataset, int) ([]call, error) {
-		return reading(func(d *dataset, i int) call { return one(d.next(), 1+i*(d.teams/updateCalls)) })
+		return reading(func(d *dataset, i int) call { return one(d.next(), 1+i*max(d.teams/updateCalls, 1)) })
 	}
 	invited := func(end func(ctx context.Context, st *store.Store, team int, id db.InvitationID) error) func(context.Context, *dataset, int) ([]call, error) {
 		return func(ctx context.Context, d *dataset, n int) ([]call, error) {
 			calls := make([]call, n)
 			for i := range calls {
-				team := 1 + i*(d.teams/updateCalls)
+				team := 1 + i*max(d.teams/updateCalls, 1)
 				invitation, _, err := d.st.InviteMember(ctx, store.InviteMember{
 					Actor: actor(db.UserID(team)), TeamID: db.TeamID(team), Email: fmt.Sprintf("guest%d@example.com", d.next()), Role: db.RoleMember,
 				})

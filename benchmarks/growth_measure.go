@@ -137,7 +137,7 @@ type pace struct {
 
 const (
 	countedCalls = 11
-	longRounds   = 3   // of what takes as long as all the others
+	slowRounds   = 3
 	mostReads    = 400 // of a round
 	mostWrites   = 40  // so that the data stays about as large as it is said to be
 )
@@ -152,7 +152,7 @@ func (p pace) measure(ctx context.Context, subjects []subject) ([]point, error) 
 	}
 	for round := range p.rounds {
 		for i, s := range subjects {
-			if s.growing.name == tenThousand && round >= longRounds {
+			if s.slow && round >= slowRounds {
 				continue
 			}
 			if err := s.time(ctx, &points[i]); err != nil {
@@ -166,7 +166,7 @@ func (p pace) measure(ctx context.Context, subjects []subject) ([]point, error) 
 // warm has the statements planned for good, counts, and sees how many calls fit in a segment.
 func (s subject) warm(ctx context.Context, p *point, segment time.Duration) error {
 	warming, counting, fewest := 8, countedCalls, fewestCalls // more than the five plans after which the server may keep one
-	if s.growing.name == tenThousand {
+	if s.slow {
 		warming, counting, fewest = 1, 1, 1
 	}
 	calls, err := s.calls(ctx, s.dataset, warming+counting)

@@ -16,45 +16,47 @@ type growing struct {
 	name   string
 	writes bool
 	calls  func(ctx context.Context, d *dataset, n int) ([]call, error)
+	slow   bool // takes as long as all the others
 }
 
-// ofData are the operations whose cost should not follow the amount of data.
-func ofData() []growing {
+// ofData are the operations whose cost should not follow the amount of data. logRows is
+// how many rows the one that logs many has.
+func ofData(logRows int) []growing {
 	return []growing{
-		{"user by id", false, reading(func(d *dataset, _ int) call { return userOf(d.anyDrawn(d.random())) })},
-		{"user by id, any of all", false, reading(func(d *dataset, _ int) call { return userOf(1 + d.random().Int64N(int64(d.teams))) })},
-		{"credentials", false, reading(func(d *dataset, _ int) call {
+		{name: "user by id", calls: reading(func(d *dataset, _ int) call { return userOf(d.anyDrawn(d.random())) })},
+		{name: "user by id, any of all", calls: reading(func(d *dataset, _ int) call { return userOf(1 + d.random().Int64N(int64(d.teams))) })},
+		{name: "credentials", calls: reading(func(d *dataset, _ int) call {
 			email := fmt.Sprintf("user%d@example.com", d.anyDrawn(d.random()))
 			return func(ctx context.Context, st *store.Store) error {
 				_, err := st.Credentials(ctx, email)
 				return err
 			}
 		})},
-		{"team of 5", false, reading(func(d *dataset, _ int) call { return teamOf(d.anyDrawn(d.random())) })},
-		{fmt.Sprintf("%d teams of a user", teamsOf), false, reading(func(*dataset, int) call {
+		{name: "team of 5", calls: reading(func(d *dataset, _ int) call { return teamOf(d.anyDrawn(d.random())) })},
+		{name: fmt.Sprintf("%d teams of a user", teamsOf), calls: reading(func(*dataset, int) call {
 			return func(ctx context.Context, st *store.Store) error {
 				_, _, err := st.TeamsForUser(ctx, crowdedUser, store.Page{Limit: pageSize})
 				return err
 			}
 		})},
-		{firstPage, false, reading(func(*dataset, int) call { return pageOf(store.ActivityPage{Page: store.Page{Limit: pageSize}}) })},
-		{deepPage, false, reading(func(d *dataset, _ int) call { return pageOf(d.deepPage) })},
-		{"sign-up", true, reading(func(d *dataset, _ int) call {
+		{name: firstPage, calls: reading(func(*dataset, int) call { return pageOf(store.ActivityPage{Page: store.Page{Limit: pageSize}}) })},
+		{name: deepPage, calls: reading(func(d *dataset, _ int) call { return pageOf(d.deepPage) })},
+		{name: "sign-up", writes: true, calls: reading(func(d *dataset, _ int) call {
 			email := fmt.Sprintf("newcomer%d@example.com", d.next())
 			return func(ctx context.Context, st *store.Store) error {
 				_, err := st.SignUp(ctx, store.SignUp{Email: email, PasswordHash: hash, Name: "Ada", IP: address})
 				return err
 			}
 		})},
-		{"invite", true, invites(places)},
-		{"accept", true, accepts(places)},
-		{"remove", true, removes(places)},
-		{"one log row", true, reading(func(d *dataset, _ int) call {
+		{name: "invite", writes: true, calls: invites(places)},
+		{name: "accept", writes: true, calls: accepts(places)},
+		{name: "remove", writes: true, calls: removes(places)},
+		{name: "one log row", writes: true, calls: reading(func(d *dataset, _ int) call {
 			entry := d.logged(d.drawn(d.next()))
 			return func(ctx context.Context, st *store.Store) error { return st.RecordActivity(ctx, entry) }
 		})},
-		{tenThousand, true, func(_ context.Context, d *dataset, n int) ([]call, error) {
-			entries := make([]store.RecordActivity, 10_000)
+		{name: thousands(logRows) + " log rows", writes: true, slow: true, calls: func(_ context.Context, d *dataset, n int) ([]call, error) {
+			entries := make([]store.RecordActivity, logRows)
 			for i := range entries {
 				entries[i] = d.logged(d.drawn(d.next()))
 			}
@@ -65,7 +67,7 @@ func ofData() []growing {
 			}
 			return calls, nil
 		}},
-		{"subscription event", true, reading(func(d *dataset, _ int) call {
+		{name: "subscription event", writes: true, calls: reading(func(d *dataset, _ int) call {
 			serial := d.next()
 			e := d.event(d.drawn(serial), fmt.Sprintf("evt_%d", serial), serial, db.SubscriptionActive)
 			e.Subscription.PlanName = fmt.Sprintf("Plan %d", serial) // so that the team's row changes each time
@@ -78,39 +80,38 @@ func ofData() []growing {
 }
 
 const (
-	firstPage   = "first page of the log"
-	deepPage    = "deep page of the log"
-	tenThousand = "10,000 log rows"
-	wholeTeam   = "team with its members"
+	firstPage = "first page of the log"
+	deepPage  = "deep page of the log"
+	wholeTeam = "team with its members"
 )
 
 // ofTeam are the operations in the i-th of addSized's teams.
 func ofTeam(i int) []growing {
 	team := sizedTeams + i
 	return []growing{
-		{wholeTeam, false, reading(func(*dataset, int) call { return teamOf(int64(team)) })},
-		{fmt.Sprintf("page of %d members", pageSize), false, reading(func(*dataset, int) call {
+		{name: wholeTeam, calls: reading(func(*dataset, int) call { return teamOf(int64(team)) })},
+		{name: fmt.Sprintf("page of %d members", pageSize), calls: reading(func(*dataset, int) call {
 			return func(ctx context.Context, st *store.Store) error {
 				_, _, err := st.Members(ctx, db.TeamID(team), store.Page{Limit: pageSize})
 				return err
 			}
 		})},
-		{"invite", true, invites(in(team))},
-		{"accept", true, accepts(in(team))},
-		{"accept, with a seat limit", true, accepts(in(seatsTeams + i))},
-		{"remove", true, removes(in(team))},
-		{"change an owner's role", true, joined(in(team), db.RoleOwner, func(p place, m newMember) call {
+		{name: "invite", writes: true, calls: invites(in(team))},
+		{name: "accept", writes: true, calls: accepts(in(team))},
+		{name: "accept, with a seat limit", writes: true, calls: accepts(in(seatsTeams + i))},
+		{name: "remove", writes: true, calls: removes(in(team))},
+		{name: "change an owner's role", writes: true, calls: joined(in(team), db.RoleOwner, func(p place, m newMember) call {
 			return func(ctx context.Context, st *store.Store) error {
 				return st.ChangeRole(ctx, store.ChangeRole{Actor: actor(p.owner), TeamID: p.team, MemberID: m.id, Role: db.RoleMember})
 			}
 		})},
-		{"an owner leaves", true, joined(in(team), db.RoleOwner, func(p place, m newMember) call {
+		{name: "an owner leaves", writes: true, calls: joined(in(team), db.RoleOwner, func(p place, m newMember) call {
 			return func(ctx context.Context, st *store.Store) error {
 				return st.LeaveTeam(ctx, store.LeaveTeam{Actor: actor(m.user), TeamID: p.team})
 			}
 		})},
-		{"transfer ownership", true, transfers(in(team))},
-		{"delete an owner's account", true, joined(in(team), db.RoleOwner, func(_ place, m newMember) call {
+		{name: "transfer ownership", writes: true, calls: transfers(in(team))},
+		{name: "delete an owner's account", writes: true, calls: joined(in(team), db.RoleOwner, func(_ place, m newMember) call {
 			return func(ctx context.Context, st *store.Store) error { return st.DeleteAccount(ctx, actor(m.user)) }
 		})},
 	}
