@@ -19,8 +19,8 @@ func (r *grown) chart() string {
 		writes bool
 		of     func(point) float64
 	}{
-		{"reads: µs (p10)", false, func(p point) float64 { return spreadOf(p.p10).median }},
-		{"writes: µs (p10)", true, func(p point) float64 { return spreadOf(p.p10).median }},
+		{"reads: µs (p10)", false, point.time},
+		{"writes: µs (p10)", true, point.time},
 		{"reads: buffers", false, func(p point) float64 { return float64(p.buffers) }},
 		{"writes: buffers", true, func(p point) float64 { return float64(p.buffers) }},
 	}
@@ -41,10 +41,16 @@ func (r *grown) chart() string {
 		x := func(v float64) float64 { return x0 + width*logShare(v, lowX, highX) }
 		for row, panel := range rows {
 			y0 := float64(top + row*block)
+			value := func(operation int, p point) float64 {
+				if a.operations[operation].slow { // a row of many, or it would press the others together
+					return panel.of(p) / float64(r.logRows)
+				}
+				return panel.of(p)
+			}
 			low, high := math.Inf(1), 0.0
 			for _, i := range a.lines(panel.writes) {
 				for _, p := range a.points[i] {
-					low, high = min(low, panel.of(p)), max(high, panel.of(p))
+					low, high = min(low, value(i, p)), max(high, value(i, p))
 				}
 			}
 			low, high = math.Pow(10, math.Floor(math.Log10(max(low, 1)))), math.Pow(10, math.Ceil(math.Log10(max(high, 2))))
@@ -52,11 +58,11 @@ func (r *grown) chart() string {
 			fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" font-weight="bold">%s, by %s</text>`+"\n", x0, y0-12, html.EscapeString(panel.title), html.EscapeString(a.title))
 			for tick := low; tick <= high*1.001; tick *= 10 {
 				fmt.Fprintf(&b, `<line x1="%.0f" x2="%.0f" y1="%.1f" y2="%.1f" stroke="#dddddd"/><text x="%.0f" y="%.1f" text-anchor="end" fill="#555555">%s</text>`+"\n",
-					x0, x0+width, y(tick), y(tick), x0-6, y(tick)+4, thousands(int(tick)))
+					x0, x0+width, y(tick), y(tick), x0-6, y(tick)+4, power(tick))
 			}
 			for _, n := range a.sizes {
 				fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="#eeeeee"/><text x="%.1f" y="%.1f" text-anchor="middle" fill="#555555">%s</text>`+"\n",
-					x(float64(n)), x(float64(n)), y0, y0+height, x(float64(n)), y0+height+16, thousands(n))
+					x(float64(n)), x(float64(n)), y0, y0+height, x(float64(n)), y0+height+16, power(float64(n)))
 			}
 			for k, i := range a.lines(panel.writes) {
 				colour, dash := growthColours[k%len(growthColours)], ""
@@ -64,14 +70,17 @@ func (r *grown) chart() string {
 					dash = ` stroke-dasharray="5 3"`
 				}
 				name := html.EscapeString(a.operations[i].name)
+				if a.operations[i].slow {
+					name += ", each"
+				}
 				var path strings.Builder
 				for s, p := range a.points[i] {
-					fmt.Fprintf(&path, "%.1f,%.1f ", x(float64(a.sizes[s])), y(panel.of(p)))
+					fmt.Fprintf(&path, "%.1f,%.1f ", x(float64(a.sizes[s])), y(value(i, p)))
 				}
 				fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"%s/>`+"\n", strings.TrimSpace(path.String()), colour, dash)
 				for s, p := range a.points[i] {
 					fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"><title>%s, %s %s: %s</title></circle>`+"\n",
-						x(float64(a.sizes[s])), y(panel.of(p)), colour, name, thousands(a.sizes[s]), a.unit, digits(panel.of(p)))
+						x(float64(a.sizes[s])), y(value(i, p)), colour, name, thousands(a.sizes[s]), a.unit, digits(value(i, p)))
 				}
 				lx, ly := x0+float64(k%2)*width/2, y0+height+40+float64(k/2*legendRow)
 				fmt.Fprintf(&b, `<line x1="%.0f" x2="%.0f" y1="%.0f" y2="%.0f" stroke="%s" stroke-width="3"%s/><text x="%.0f" y="%.0f" font-size="11">%s</text>`+"\n",
@@ -81,6 +90,17 @@ func (r *grown) chart() string {
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
+}
+
+func (p point) time() float64 { return spreadOf(p.p10).median }
+
+// power is a number as an axis has it: 100, and from 10⁴ on a power of ten where it is one.
+func power(v float64) string {
+	exponent := int(math.Round(math.Log10(v)))
+	if exponent < 4 || math.Abs(math.Pow(10, float64(exponent))-v) > 0.5 {
+		return thousands(int(math.Round(v)))
+	}
+	return "10" + []string{"⁴", "⁵", "⁶", "⁷", "⁸", "⁹"}[min(exponent-4, 5)]
 }
 
 // lines are the operations that write, or those that read.

@@ -116,7 +116,7 @@ func (n counts) scans() (scans int) {
 	return scans
 }
 
-// point is what an operation costs at one size.
+// point is what a call of an operation costs at one size.
 type point struct {
 	counts
 	p10, server []float64 // microseconds: a call's time, and the server's CPU, in each round
