@@ -49,7 +49,7 @@ func beyondDepth(operations []growing, small, large []counts, times int) (found 
 // first; and without an index that they need they do not, so that the counts can tell.
 func TestReadsDoNotFollowTheData(t *testing.T) {
 	t.Parallel()
-	const teams, log, times = 2000, 20_000, 10
+	const teams, log, times = 2000, 10_000, 10
 	d, err := newDataset(t.Context(), startServer(t), "grown")
 	if err != nil {
 		t.Fatal(err)
