@@ -12,9 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzCursor: a text is refused, or means a position whose cursor is that text. So is
-// the text as the position in a cursor with a true checksum, which no mistyping makes.
-// The seeds are in testdata.
+// FuzzCursor: a text is refused, or means a position of one list of one parent, whose
+// cursor is that text, and every other list and parent refuses it. So it is with the text
+// as the position in a cursor with a true checksum, which no mistyping makes. The seeds
+// are in testdata.
 func FuzzCursor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, l byte, of int64) {
 		body := append(binary.BigEndian.AppendUint64([]byte{l}, uint64(of)), text...)
@@ -30,6 +31,14 @@ func FuzzCursor(f *testing.F) {
 			require.False(t, p.time.Before(beforeAll.time) || p.time.After(afterAll.time), p.time)
 			// base64 passes over line ends.
 			require.Equal(t, Cursor(strings.NewReplacer("\r", "", "\n", "").Replace(string(c))), encodeCursor(list(l), of, p))
+			for other := range byte(math.MaxUint8) {
+				if other != l {
+					_, err := decodeCursor(c, list(other), of)
+					require.ErrorIs(t, err, ErrInvalidCursor, "another list")
+				}
+			}
+			_, err = decodeCursor(c, list(l), of^(1<<(l%64)))
+			require.ErrorIs(t, err, ErrInvalidCursor, "another parent")
 		}
 	})
 }
