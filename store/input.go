@@ -93,8 +93,9 @@ var deletedEmail = regexp.MustCompile(`-[0-9]+-deleted$`)
 // email trims and lower-cases. That there is one @ with something on both sides is all
 // that can be checked: only a delivered mail proves more.
 func (in *input) email(field, s string) string {
-	if !utf8.ValidString(s) { // before ToLower, which would mend it
+	if !utf8.ValidString(s) { // before ToLower, which would mend it, and make it the same as another
 		in.refuse(field, "must be valid UTF-8")
+		return s
 	}
 	s = strings.ToLower(strings.TrimSpace(s))
 	in.required(field, s, maxEmail)

@@ -89,7 +89,7 @@ type InviteMembers struct {
 
 // Invited is what became of an [Invitee]: an invitation with its token, or an error.
 type Invited struct {
-	Email      string // as it is written: trimmed and lower-cased
+	Email      string // as it is written: trimmed and lower-cased; as it was given when it is no valid UTF-8
 	Invitation db.Invitation
 	Token      Token
 	// ErrAlreadyMember, ErrAlreadyInvited, ErrInvalidInput, ErrConflict; another one when
