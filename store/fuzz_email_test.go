@@ -126,11 +126,11 @@ func (s *emails) account() {
 	user, err := s.signUp(s.typed)
 	switch {
 	case !ok:
-		requireInvalid(s.T, s.tx, err, "Email", s.typed)
+		requireInvalid(s.T, s.tx, err, "Email")
 		_, err := s.tx.UpdateAccount(s.Context(), store.UpdateAccount{Actor: s.actor, Email: &s.typed})
-		requireInvalid(s.T, s.tx, err, "Email", s.typed)
+		requireInvalid(s.T, s.tx, err, "Email")
 		_, _, err = s.tx.InviteMember(s.Context(), store.InviteMember{Actor: s.actor, TeamID: s.team.ID, Email: s.typed, Role: db.RoleMember})
-		requireInvalid(s.T, s.tx, err, "Email", s.typed)
+		requireInvalid(s.T, s.tx, err, "Email")
 		invited, next, err := s.tx.InvitationsForEmail(s.Context(), s.typed, store.Page{})
 		require.NoError(s, err)
 		require.Empty(s, invited)

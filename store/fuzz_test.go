@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -37,18 +38,19 @@ func requireUsable(t *testing.T, tx *store.Store) {
 	require.EqualValues(t, 'T', tx.Conn().(pgx.Tx).Conn().PgConn().TxStatus(), "the transaction's status")
 }
 
+// reasons are all that an InvalidInputError says of a text: never the text.
+var reasons = regexp.MustCompile(`^must (be valid UTF-8|not contain a NUL character|have at most \d+ characters|not be empty|` +
+	`be an e-mail address: something, one @, something|not end as a deleted account's does|not be the text that stands for a hash in JSON)$`)
+
 // requireInvalid: err refuses a field, says why without saying what, and leaves the
 // transaction usable.
-func requireInvalid(t *testing.T, tx *store.Store, err error, field, text string) {
+func requireInvalid(t *testing.T, tx *store.Store, err error, field string) {
 	t.Helper()
 	invalid, ok := errors.AsType[*store.InvalidInputError](err)
 	require.True(t, ok, "%T: %v", err, err)
 	require.ErrorIs(t, err, store.ErrInvalidInput)
 	require.Equal(t, field, invalid.Field)
-	require.NotEmpty(t, invalid.Reason)
-	if strings.TrimSpace(text) != "" {
-		require.NotContains(t, err.Error(), text)
-	}
+	require.Regexp(t, reasons, invalid.Reason)
 	requireUsable(t, tx)
 }
 
@@ -248,7 +250,7 @@ func (c *textColumn) check(t *testing.T, tx *store.Store, h *house, text string)
 	}
 	err := c.write(t.Context(), tx, h, text)
 	if !ok {
-		requireInvalid(t, tx, err, c.field, text)
+		requireInvalid(t, tx, err, c.field)
 		return
 	}
 	require.NoError(t, err, "%s of %q", c.name, text)
