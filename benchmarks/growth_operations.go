@@ -40,7 +40,7 @@ func ofData(logRows int) []growing {
 			}
 		})},
 		{name: firstPage, calls: reading(func(*dataset, int) call { return pageOf(store.ActivityPage{Page: store.Page{Limit: pageSize}}) })},
-		{name: deepPage, calls: reading(func(d *dataset, _ int) call { return pageOf(d.deepPage) })},
+		{name: depthPage, calls: reading(func(d *dataset, _ int) call { return pageOf(d.deepPage) })},
 		{name: "sign-up", writes: true, calls: reading(func(d *dataset, _ int) call {
 			email := fmt.Sprintf("newcomer%d@example.com", d.next())
 			return func(ctx context.Context, st *store.Store) error {
@@ -81,7 +81,7 @@ func ofData(logRows int) []growing {
 
 const (
 	firstPage = "first page of the log"
-	deepPage  = "deep page of the log"
+	depthPage  = "deep page of the log"
 	wholeTeam = "team with its members"
 )
 

@@ -36,9 +36,9 @@ func (r *grown) extremesTable(rep report) {
 		small, large := r.extreme.smallest[i], r.extreme.largest[i]
 		rep.row(op.name, fromTo(spreadOf(small.p10).median, spreadOf(large.p10).median),
 			within(large.p10, small.p10).String(), within(large.server, small.server).String(),
-			counted(small.rows, large.rows), counted(small.buffers, large.buffers), thousands(large.scans()), more(small.counts, large.counts))
+			fromTo(small.rows, large.rows), fromTo(small.buffers, large.buffers), thousands(large.scans()), more(small.counts, large.counts))
 	}
-	if first, deep := r.point(firstPage), r.point(deepPage); first != nil && deep != nil {
+	if first, deep := r.point(firstPage), r.point(depthPage); first != nil && deep != nil {
 		rep.line("\nIn the largest data the page at a depth of %s rows takes %s times what the first page does (p10), and %s buffers beside %s.",
 			thousands(r.log[len(r.log)-1]/10), within(deep.p10, first.p10), thousands(deep.buffers), thousands(first.buffers))
 	}
@@ -68,7 +68,7 @@ func within(values, to []float64) spread {
 
 func fromTo(from, to float64) string { return digits(from) + " → " + digits(to) }
 
-func counted(from, to int) string {
+func fromTo(from, to int) string {
 	if from == to {
 		return thousands(from)
 	}

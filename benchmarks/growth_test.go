@@ -82,7 +82,7 @@ func TestReadsDoNotFollowTheData(t *testing.T) {
 	at := func(name string) counts {
 		return large[slices.IndexFunc(reads, func(op growing) bool { return op.name == name })]
 	}
-	if first, deep := at(firstPage), at(deepPage); deep.rows != first.rows || deep.buffers > first.buffers+4 {
+	if first, deep := at(firstPage), at(depthPage); deep.rows != first.rows || deep.buffers > first.buffers+4 {
 		t.Errorf("the first page fetches %d rows of %d buffers, the deep one %d of %d", first.rows, first.buffers, deep.rows, deep.buffers)
 	}
 
@@ -90,7 +90,7 @@ func TestReadsDoNotFollowTheData(t *testing.T) {
 		{"DROP INDEX users_lower_email_unique", "credentials"},
 		{"DROP INDEX team_members_team_id_joined_at_id_idx, team_members_team_id_user_id_unique", "team of 5"},
 		{"DROP INDEX team_members_user_id_joined_at_id_idx", "10 teams of a user"},
-		{"DROP INDEX activity_logs_team_id_timestamp_id_idx", deepPage},
+		{"DROP INDEX activity_logs_team_id_timestamp_id_idx", depthPage},
 	} {
 		if err := d.exec(t.Context(), c.drop); err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ type RecordActivity struct {
 	UserID   db.UserID // 0 for the system
 	Action   db.ActivityType
 	IP       netip.Addr
-	Metadata map[string]any // whom and what it was about; must marshal to JSON
+	Metadata map[string]any // whom and what it was about; must marshal to JSON, nested at most 1000 deep
 }
 
 // RecordActivity logs what the application itself does in a team. The Store's own
@@ -60,10 +60,11 @@ func (s *Store) RecordActivity(ctx context.Context, p RecordActivity) error {
 }
 
 // explainMetadata: JSON that jsonb refuses, such as half a surrogate pair or a number
-// that is too large, only the server can tell.
+// that is too large, only the server can tell, and how deep it may be is a setting of its
+// (max_stack_depth).
 func explainMetadata(err error) error {
 	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && strings.HasPrefix(pgErr.Code, dataException) {
+	if errors.As(err, &pgErr) && (strings.HasPrefix(pgErr.Code, dataException) || strings.HasPrefix(pgErr.Code, limitExceeded)) {
 		return &refusal{&InvalidInputError{Field: "Metadata", Reason: "must be what jsonb can hold"}, pgErr}
 	}
 	return err
@@ -83,7 +84,38 @@ func (in *input) metadata(field string, m map[string]any) json.RawMessage {
 	if bytes.Contains(b, nul) && bytes.Contains(bytes.ReplaceAll(b, []byte(`\\`), nil), nul) {
 		in.refuse(field, "must not contain a NUL character")
 	}
+	if nestedBeyond(b, maxMetadataDepth) {
+		in.refuse(field, "must be nested at most 1000 deep")
+	}
 	return b
+}
+
+// maxMetadataDepth is the Store's own. From 10,000 on encoding/json writes what it no longer
+// reads, nor shows as a part of an [Activity]: one such row, and its page had no JSON.
+const maxMetadataDepth = 1000
+
+// nestedBeyond reports whether JSON has arrays and objects in each other, more than so many.
+func nestedBeyond(b []byte, most int) bool {
+	if bytes.Count(b, []byte{'['})+bytes.Count(b, []byte{'{'}) <= most {
+		return false
+	}
+	depth, text := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '[' || c == '{':
+			if depth++; depth > most {
+				return true
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return false
 }
 
 // maxActivityBatch bounds the memory of RecordActivities: what one statement carries.

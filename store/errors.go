@@ -129,6 +129,7 @@ const (
 	dataException        = "22"  // the class
 	connectionException  = "08"  // the class
 	shutdown             = "57P" // the server's, of class 57
+	limitExceeded        = "54"  // the class
 )
 
 // byConstraint is what it means to a caller when a write breaks a constraint.

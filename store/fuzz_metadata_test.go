@@ -1,0 +1,157 @@
+package store_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rowhouse/rowhouse/db"
+	"github.com/rowhouse/rowhouse/store"
+	"github.com/rowhouse/rowhouse/store/storetest"
+)
+
+// FuzzMetadata: metadata is recorded, and read as the same JSON, or is refused as invalid,
+// by one row and by many alike; whether it is a tree of Go values or JSON already, and
+// however deep. What is refused is nested too deep, or jsonb does not hold it.
+func FuzzMetadata(f *testing.F) {
+	for _, text := range []string{
+		`{"a": [null, true, 1.50, "𝄞", {}]}`, `{"a": 1, "a": 2}`, `"\u0000"`, `"\\u0000"`, `"\\\u0000"`, `{"\u0000": 1}`,
+		`"\ud800"`, `"\udc00\ud800"`, `"\ud834\udd1e"`, "\"a\xffb\"", "\"\u2028<>&\"", `""`, `{"": ""}`,
+		`-0`, `-0.0e-0`, `0e-16384`, `0e99999`, `1e400`, `1e131071`, `1e131072`, `1e-16383`, `1e-16384`, `1E+99999999999999999999`,
+		`123456789012345678901234567890.10`, `9007199254740993`, ` 1 `, `[`, ``, `nul`, strings.Repeat("[0,", 100) + "0" + strings.Repeat("]", 100),
+		`[` + strings.Repeat(`{"key":"value"},`, 1000) + `{}]`, `"` + strings.Repeat("x", 1<<16) + `"`, `"` + strings.Repeat("x", 255) + `\ud83d"`,
+	} {
+		f.Add(text, uint16(0))
+	}
+	for _, depth := range []uint16{998, 999, 10_000, 60_000} { // around ours, encoding/json's and the server's limit
+		f.Add(`{"a": "\\\"[[{"}`, depth)
+		f.Add(`1`, depth)
+	}
+	st := storetest.New(f)
+	h := newHouse(f, st)
+	f.Fuzz(func(t *testing.T, text string, depth uint16) {
+		values := []any{json.RawMessage(text)}
+		var tree any
+		if decoder := json.NewDecoder(strings.NewReader(text)); true {
+			decoder.UseNumber()
+			if decoder.Decode(&tree) == nil {
+				values = append(values, tree)
+			}
+		}
+		if !json.Valid([]byte(text)) {
+			values = append(values, text)
+		}
+		for _, value := range values {
+			for range depth {
+				value = []any{value}
+			}
+			checkMetadata(t, st, h, map[string]any{"value": value})
+		}
+	})
+}
+
+func checkMetadata(t *testing.T, st *store.Store, h *house, metadata map[string]any) {
+	sent, marshalErr := json.Marshal(metadata)
+	row := store.RecordActivity{TeamID: h.team.ID, Action: "EXPORT", Metadata: metadata}
+	record := func(write func(tx *store.Store) error) (stored json.RawMessage, err error) {
+		rolledBack(t, st, func(tx *store.Store) {
+			if err = write(tx); err != nil {
+				if !errors.As(err, new(*pgconn.PgError)) {
+					requireUsable(t, tx)
+				}
+				return
+			}
+			logged, _, err := tx.TeamActivity(t.Context(), h.team.ID, store.ActivityPage{Actions: []db.ActivityType{"EXPORT"}})
+			require.NoError(t, err)
+			for _, row := range logged {
+				require.Equal(t, logged[0].Metadata, row.Metadata)
+			}
+			stored = logged[0].Metadata
+		})
+		return stored, err
+	}
+	one, err := record(func(tx *store.Store) error { return tx.RecordActivity(t.Context(), row) })
+	many, manyErr := record(func(tx *store.Store) error {
+		return tx.RecordActivities(t.Context(), []store.RecordActivity{row, row})
+	})
+	if err != nil {
+		for _, err := range []error{err, manyErr} {
+			invalid, ok := errors.AsType[*store.InvalidInputError](err)
+			require.True(t, ok, "%T: %v", err, err)
+			require.Contains(t, []string{"Metadata", "[0].Metadata"}, invalid.Field)
+			require.Regexp(t, `^must (marshal to JSON|not contain a NUL character|be nested at most 1000 deep|be what jsonb can hold)$`, invalid.Reason)
+			require.Equal(t, err.Error(), invalid.Error(), "the server's error may have the value")
+		}
+		if marshalErr == nil && nesting(sent) <= 1000 {
+			_, err := st.Conn().Exec(t.Context(), "SELECT $1::text::jsonb", string(sent))
+			require.Error(t, err, "jsonb holds it")
+		}
+		return
+	}
+	require.NoError(t, manyErr)
+	require.LessOrEqual(t, nesting(sent), 1000)
+	require.NoError(t, marshalErr)
+	require.Equal(t, one, many)
+	require.Equal(t, canonical(t, sent), canonical(t, one))
+	// What was read can be recorded again.
+	again, err := record(func(tx *store.Store) error {
+		var read map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal(one, &read))
+		row.Metadata = map[string]any{"value": read["value"]}
+		return tx.RecordActivity(t.Context(), row)
+	})
+	require.NoError(t, err)
+	require.Equal(t, one, again)
+}
+
+// nesting is how many arrays and objects of JSON are in each other.
+func nesting(text []byte) (deepest int) {
+	depth := 0
+	for decoder := json.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := decoder.Token()
+		if err != nil { // the end, or what is no JSON
+			return deepest
+		}
+		switch token {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+			deepest = max(deepest, depth)
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+	}
+}
+
+// canonical is JSON as jsonb compares it: of a key that comes again the last, and a number
+// by its value.
+func canonical(t *testing.T, text []byte) any {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var v any
+	require.NoError(t, decoder.Decode(&v))
+	var walk func(v any) any
+	walk = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			for key := range v {
+				v[key] = walk(v[key])
+			}
+		case []any:
+			for i := range v {
+				v[i] = walk(v[i])
+			}
+		case json.Number:
+			number, ok := new(big.Rat).SetString(v.String())
+			require.True(t, ok, v)
+			return number.RatString()
+		}
+		return v
+	}
+	return walk(v)
+}
