@@ -215,11 +215,13 @@ func (p ActivityPage) start(l list, of int64) (limit int, before position, since
 	if since.After(afterAll.time) {
 		since = afterAll.time
 	}
+	since = nextMicrosecond(since)
 	if !p.Until.IsZero() && !p.Until.After(before.time) {
 		before = position{p.Until.UTC(), 0}
 		if before.time.Before(beforeAll.time) {
 			before = beforeAll
 		}
+		before.time = nextMicrosecond(before.time)
 	}
 	var in input
 	if len(p.Actions) > 100 {
@@ -232,6 +234,15 @@ func (p ActivityPage) start(l list, of int64) (limit int, before position, since
 		err = in.err
 	}
 	return limit, before, since, actions, err
+}
+
+// nextMicrosecond is the first time not before t that a row can have. Without it a bound of
+// nanoseconds would be cut to a microsecond before it, whose rows are on its other side.
+func nextMicrosecond(t time.Time) time.Time {
+	if cut := t.Truncate(time.Microsecond); cut.Before(t) {
+		return cut.Add(time.Microsecond)
+	}
+	return t
 }
 
 // TeamActivity returns a page of a team's log, newest first: by time, then by id.
@@ -325,7 +336,7 @@ func purge(before time.Time, batch int, remove func(since, before time.Time, bat
 	}
 	since := beforeAll.time
 	for {
-		n, until, err := remove(since, before.UTC(), int32(batch))
+		n, until, err := remove(since, nextMicrosecond(before.UTC()), int32(batch))
 		removed += n
 		if err != nil || n < int64(batch) {
 			return removed, err

@@ -101,7 +101,7 @@ func readPage[ID ~int64, Row any](
 }
 
 // fill makes a parent with n rows, and returns it with the rows' ids in order.
-func (l pagedList) fill(t *testing.T, st *store.Store, n int) (parent int64, ids []int64) {
+func (l pagedList) fill(t testing.TB, st *store.Store, n int) (parent int64, ids []int64) {
 	parent = column[int64](t, st, l.parent)[0]
 	exec(t, st, l.insert, parent, 1, n)
 	ids = column[int64](t, st, l.order, parent)
