@@ -36,12 +36,12 @@ func newToken() (Token, []byte) {
 	return Token(tokenText.EncodeToString(b)), hash[:]
 }
 
-// hashToken is what the database has of a token. A text that is no token hashes to
-// nothing that is stored.
+// hashToken is what the database has of a token. What no row has is the hash of a text
+// that is no token, be it the 32 bytes that one stands for.
 func hashToken(t Token) []byte {
 	b, err := tokenText.DecodeString(string(t))
 	if err != nil || len(b) != tokenBytes {
-		b = []byte(t)
+		return []byte{}
 	}
 	hash := sha256.Sum256(b)
 	return hash[:]
