@@ -19,9 +19,9 @@ import (
 )
 
 // The targets of package store hold what its checks let through to what Postgres makes of
-// it: an execution is a transaction on the target's one database that is rolled back, so
-// that no input meets what another one left. bash .ci/fuzz runs them; go test runs what
-// they have found so far, in testdata/fuzz.
+// it. Each has one database; what an execution writes is rolled back, as a rule, so that no
+// input meets what another one left. bash .ci/fuzz runs them; go test runs what they have
+// found so far, in testdata/fuzz.
 
 // rolledBack runs f in a transaction that leaves nothing behind.
 func rolledBack(t *testing.T, st *store.Store, f func(tx *store.Store)) {
