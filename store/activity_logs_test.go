@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"cmp"
 	"encoding/json"
 	"testing"
 
@@ -72,29 +71,4 @@ func TestUserActivity(t *testing.T) {
 	require.Empty(t, end)
 	require.Equal(t, db.ActivityCreateTeam, rest[3].Action)
 	require.Equal(t, db.ActivitySignUp, rest[2].Action)
-}
-
-// How deep JSON may be is the server's to say as well, by max_stack_depth.
-func TestMetadataThatIsTooDeepForTheServer(t *testing.T) {
-	t.Parallel()
-	st := storetest.New(t)
-	h := newHouse(t, st)
-	for depth, want := range map[int]error{10: nil, 999: store.ErrInvalidInput} {
-		var value any
-		for range depth {
-			value = []any{value}
-		}
-		row := store.RecordActivity{TeamID: h.team.ID, Action: "EXPORT", Metadata: map[string]any{"value": value}}
-		require.NoError(t, st.RecordActivity(t.Context(), row), "%d deep, at the server's default", depth)
-		require.ErrorIs(t, st.InTx(t.Context(), func(tx *store.Store) error {
-			exec(t, tx, "SET LOCAL max_stack_depth = '100kB'")
-			err := tx.RecordActivity(t.Context(), row)
-			if want == nil {
-				require.NoError(t, err)
-				return errRollBack
-			}
-			requireRefused(t, invalid("Metadata"), err)
-			return err
-		}), cmp.Or(want, errRollBack))
-	}
 }

@@ -42,3 +42,15 @@ func TestExplain(t *testing.T) {
 		require.Equal(t, error(pgErr), explain(pgErr, nil))
 	}
 }
+
+// How deep JSON may be is a setting of the server (max_stack_depth: 54001), which only a
+// superuser changes.
+func TestMetadataThatTheServerRefuses(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{"22P02": true, "22P05": true, "22003": true, "54000": true, "54001": true, "53200": false, "57014": false} {
+		pgErr := &pgconn.PgError{Code: code}
+		err := explainMetadata(pgErr)
+		require.Equal(t, want, errors.Is(err, ErrInvalidInput), code)
+		require.ErrorIs(t, err, pgErr)
+	}
+}
