@@ -112,7 +112,7 @@ func (g growth) run(ctx context.Context, server *throwaway.Server) (*grown, erro
 		return nil, err
 	}
 	defer d.close()
-	if r.about, err = surroundings(ctx, d.admin); err != nil {
+	if r.about, err = surroundings(ctx, d.admin, nil); err != nil {
 		return nil, err
 	}
 	byTeams := axis{title: "teams", unit: "teams", sizes: g.teams, operations: ofData(g.logRows)}

@@ -69,9 +69,11 @@ func newDataset(ctx context.Context, server *throwaway.Server, name string) (*da
 	if err := d.pool.Ping(ctx); err != nil {
 		return nil, err
 	}
-	if d.server, err = h.backend(ctx, "grown"); err != nil {
+	backends, err := h.backends(ctx, "grown")
+	if err != nil {
 		return nil, err
 	}
+	d.server = backends[0]
 	d.st = store.New(d.pool)
 	return d, d.execAll(ctx, []statement{
 		{`INSERT INTO teams (id, name, created_at, updated_at) VALUES ($1, 'Deep', '2025-01-01', '2025-01-01')`, []any{deepTeam}},

@@ -81,7 +81,7 @@ func ofData(logRows int) []growing {
 
 const (
 	firstPage = "first page of the log"
-	depthPage  = "deep page of the log"
+	depthPage = "deep page of the log"
 	wholeTeam = "team with its members"
 )
 

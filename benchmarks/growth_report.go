@@ -36,7 +36,7 @@ func (r *grown) extremesTable(rep report) {
 		small, large := r.extreme.smallest[i], r.extreme.largest[i]
 		rep.row(op.name, fromTo(spreadOf(small.p10).median, spreadOf(large.p10).median),
 			within(large.p10, small.p10).String(), within(large.server, small.server).String(),
-			fromTo(small.rows, large.rows), fromTo(small.buffers, large.buffers), thousands(large.scans()), more(small.counts, large.counts))
+			steps(small.rows, large.rows), steps(small.buffers, large.buffers), thousands(large.scans()), more(small.counts, large.counts))
 	}
 	if first, deep := r.point(firstPage), r.point(depthPage); first != nil && deep != nil {
 		rep.line("\nIn the largest data the page at a depth of %s rows takes %s times what the first page does (p10), and %s buffers beside %s.",
@@ -68,7 +68,7 @@ func within(values, to []float64) spread {
 
 func fromTo(from, to float64) string { return digits(from) + " → " + digits(to) }
 
-func fromTo(from, to int) string {
+func steps(from, to int) string {
 	if from == to {
 		return thousands(from)
 	}
