@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
 	"github.com/rowhouse/rowhouse/store/storetest"
 )
@@ -466,4 +467,54 @@ func TestInTxWhenItsConnectionIsCut(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Those who were invited are, and have their tokens, also when the reason why others were
+// not is lost on the way.
+func TestInviteMembersWhoseReasonsAreLost(t *testing.T) {
+	t.Parallel()
+	st, scissors := storetest.New(t), new(scissors)
+	breaking := store.New(scissors.pool(t, 1, pgx.QueryExecModeSimpleProtocol))
+	h := newHouse(t, st)
+	p := store.InviteMembers{Actor: h.actor, TeamID: h.team.ID, Invitees: []store.Invitee{{h.owner.Email, db.RoleMember}, {newEmail(), db.RoleMember}}}
+	scissors.arm(uncut, unread, uncut, unread) // the read, and the one after the ping
+	results, err := breaking.InviteMembers(t.Context(), p)
+	require.NoError(t, err)
+	require.Equal(t, h.owner.Email, results[0].Email)
+	require.ErrorContains(t, results[0].Err, "conn closed")
+	require.Empty(t, results[0].Token)
+	require.NoError(t, results[1].Err)
+	inv, err := st.InvitationByToken(t.Context(), results[1].Token)
+	require.NoError(t, err)
+	require.Equal(t, results[1].Email, inv.Email)
+
+	// Nobody was: the failure is certain, and the operation's.
+	p.Invitees = p.Invitees[:1]
+	scissors.arm(uncut, unread, uncut, unread) // the read, and the one after the ping
+	_, err = breaking.InviteMembers(t.Context(), p)
+	require.ErrorContains(t, err, "conn closed")
+	require.NotErrorIs(t, err, store.ErrOutcomeUnknown)
+}
+
+// What explains a refusal is a read: the refusal is certain, however it is cut.
+func TestARefusalWhoseReasonIsLost(t *testing.T) {
+	t.Parallel()
+	st, scissors := storetest.New(t), new(scissors)
+	breaking := store.New(scissors.pool(t, 1, pgx.QueryExecModeSimpleProtocol))
+	h := newHouse(t, st)
+	before := snapshot(t, st)
+	signUp := func() error {
+		_, err := breaking.SignUp(t.Context(), store.SignUp{Email: h.owner.Email, PasswordHash: "hash"})
+		return err
+	}
+	for _, how := range cuts {
+		scissors.arm(uncut, how)
+		require.ErrorIs(t, signUp(), store.ErrEmailTaken, how)
+		scissors.arm(uncut, how, uncut, how) // the read, and the one after the ping
+		err := signUp()
+		require.Error(t, err, how)
+		require.NotErrorIs(t, err, store.ErrEmailTaken, how)
+		require.NotErrorIs(t, err, store.ErrOutcomeUnknown, how)
+	}
+	require.Equal(t, before, snapshot(t, st))
 }
