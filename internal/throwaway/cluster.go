@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -63,13 +65,16 @@ type cluster struct {
 	kept  bool
 	ended chan struct{} // made by the first stop, closed when the supervisor is gone
 	err   error         // of the supervisor, once ended is closed
+
+	from   string // where the binaries are from, for people
+	halted bool
 }
 
 // held keeps clusters from the garbage collector, which would close their orders,
 // as long as nobody stops them.
 var held sync.Map
 
-func startLocal(ctx context.Context, _ Options) (*Server, error) {
+func startLocal(ctx context.Context, o Options) (*Server, error) {
 	as, err := serverAccount()
 	if err != nil {
 		return nil, err
@@ -78,15 +83,16 @@ func startLocal(ctx context.Context, _ Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startCluster(ctx, launch{binaries: b, as: as, from: "from " + b.dir, bases: bases()})
+	return startCluster(ctx, launch{binaries: b, as: as, from: "from " + b.dir, bases: bases(), settings: o.Settings})
 }
 
 // launch is what a cluster is made from.
 type launch struct {
 	binaries
-	as    account
-	from  string   // where the binaries are from, for people
-	bases []string // directories to put the cluster in, the first one that serves
+	as       account
+	from     string   // where the binaries are from, for people
+	bases    []string // directories to put the cluster in, the first one that serves
+	settings []string // name=value, after the ones of all throwaway servers
 }
 
 // startCluster starts a server, from the cached initdb when there is one.
@@ -127,7 +133,7 @@ func newCluster(l launch) (c *cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c = &cluster{dir: dir, socket: dir}
+	c = &cluster{dir: dir, socket: dir, from: l.from}
 	defer func() {
 		if err != nil {
 			_ = os.RemoveAll(c.dir)
@@ -154,7 +160,7 @@ func newCluster(l launch) (c *cluster, err error) {
 	defer reportOut.Close()
 
 	args := []string{"-c", supervisor, "rowhouse-throwaway", l.dir, c.dir, c.socket}
-	for _, option := range append(serverOptions, "TimeZone="+zone()) {
+	for _, option := range slices.Concat(serverOptions, []string{"TimeZone=" + zone()}, l.settings) {
 		args = append(args, "-c", option)
 	}
 	c.process = exec.Command("/bin/sh", args...)
@@ -312,16 +318,28 @@ func (c *cluster) keep() (string, error) {
 	if c.ended != nil {
 		return "", errors.New("the server is stopped")
 	}
-	pidFile, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
+	if c.halted {
+		return "", errors.New("the server is halted")
+	}
+	pid, err := c.postmaster()
 	if err != nil {
 		return "", err
 	}
-	pid, _, _ := strings.Cut(string(pidFile), "\n")
 	if !c.kept {
 		if err := c.order("keep"); err != nil {
 			return "", err
 		}
 		c.kept = true
 	}
-	return "kill -INT " + pid + " ends the server and removes its files", nil
+	return fmt.Sprintf("kill -INT %d ends the server and removes its files", pid), nil
+}
+
+// postmaster is the process id of the server.
+func (c *cluster) postmaster() (int, error) {
+	file, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	pid, _, _ := strings.Cut(string(file), "\n")
+	return strconv.Atoi(pid)
 }

@@ -52,7 +52,7 @@ type containerHost struct {
 	done bool
 }
 
-func startDocker(ctx context.Context, _ Options) (*Server, error) {
+func startDocker(ctx context.Context, o Options) (*Server, error) {
 	image := os.Getenv(imageVariable)
 	if image == "" {
 		image = defaultImage
@@ -71,7 +71,7 @@ func startDocker(ctx context.Context, _ Options) (*Server, error) {
 		return nil, fmt.Errorf("no engine answers: %w", err)
 	}
 	h := &containerHost{client: api}
-	server, err := h.start(ctx, image, address)
+	server, err := h.start(ctx, image, address, o.Settings)
 	// Its idle connections end; a later call makes another.
 	if err = errors.Join(err, api.Close()); err != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -81,7 +81,7 @@ func startDocker(ctx context.Context, _ Options) (*Server, error) {
 	return server, nil
 }
 
-func (h *containerHost) start(ctx context.Context, image, address string) (server *Server, err error) {
+func (h *containerHost) start(ctx context.Context, image, address string, settings []string) (server *Server, err error) {
 	output := &output{ended: make(chan struct{})}
 	defer func() {
 		if log := output.close(); err != nil {
@@ -91,6 +91,9 @@ func (h *containerHost) start(ctx context.Context, image, address string) (serve
 	password := rand.Text()
 	command := []string{"postgres", "-c", "max_connections=1000", "-c", "fsync=off", "-c", "synchronous_commit=off",
 		"-c", "full_page_writes=off", "-c", "autovacuum=off"}
+	for _, setting := range settings {
+		command = append(command, "-c", setting)
+	}
 	c, err := postgres.Run(ctx, image,
 		postgres.WithPassword(password),
 		testcontainers.WithLogger(log.NewNoopLogger()),

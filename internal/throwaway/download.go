@@ -43,7 +43,7 @@ func startDownload(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startCluster(ctx, launch{binaries: b, as: as, from: "that was downloaded", bases: bases()})
+	return startCluster(ctx, launch{binaries: b, as: as, from: "that was downloaded", bases: bases(), settings: o.Settings})
 }
 
 // embedded-postgres fetches binaries only as a part of starting a server of its

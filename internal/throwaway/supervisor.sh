@@ -30,6 +30,11 @@ while read -r order; do
 		server=$!
 		exec >&-
 		;;
+	restart) # after whoever orders it has told the server to end
+		wait "$server"
+		"$bin/postgres" -D "$dir/data" -k "$socket" "$@" >>"$dir/log" 2>&1 &
+		server=$!
+		;;
 	keep) # until somebody ends the server by hand
 		wait "$server"
 		server=

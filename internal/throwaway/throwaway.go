@@ -42,6 +42,10 @@ type Options struct {
 	// of a running server. It is only quoted, in the advice of an error.
 	URLVariable string
 
+	// Settings are the server's, as name=value, where they differ from what all
+	// throwaway servers have.
+	Settings []string
+
 	// repository replaces the download's source in tests.
 	repository string
 }
