@@ -55,7 +55,7 @@ func classify(err error) (outcome, string) {
 	switch {
 	case err == nil:
 		return acknowledged, ""
-	case isUnknown(err):
+	case errors.Is(err, store.ErrOutcomeUnknown):
 		return unknown, ""
 	case errors.Is(err, errOnPurpose):
 		return rolledBack, ""

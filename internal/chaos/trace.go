@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // attempts is what one operation sent: a statement that is sent again is a retry.
@@ -27,7 +28,25 @@ func withAttempts(ctx context.Context) (context.Context, *attempts) {
 // tracer watches what is sent. An operation runs on one goroutine.
 type tracer struct{}
 
+const noConnection = "no connection"
+
+func (tracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+	if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok && a.failure == noConnection {
+		a.retries[a.failure]++
+	}
+	return ctx
+}
+
+func (tracer) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, data pgxpool.TraceAcquireEndData) {
+	if a, ok := ctx.Value(attemptsKey{}).(*attempts); ok && data.Err != nil {
+		a.failure = noConnection
+	}
+}
+
 func (tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(data.SQL, "-- ping") { // the pool's
+		return context.WithValue(ctx, attemptsKey{}, nil)
+	}
 	start(ctx, data.SQL)
 	return ctx
 }
@@ -65,7 +84,7 @@ func start(ctx context.Context, sql string) {
 		a.sent["begin"] = begun
 		sql = "begin"
 	}
-	if a.sent[sql]++; a.sent[sql] > 1 && a.failure != "" {
+	if a.sent[sql]++; a.sent[sql] > 1 && a.failure != "" && a.failure != noConnection {
 		a.retries[a.failure]++
 	}
 }

@@ -46,6 +46,9 @@ func (c *crew) work(ctx context.Context, random *rand.Rand) {
 			c.world.mu.Unlock()
 		}
 		c.report.operation(op, told, refusal, err)
+		if told == failed || told == unknown { // most clients would not be back at once
+			time.Sleep(time.Duration(random.Int64N(int64(20 * time.Millisecond))))
+		}
 		if settled && (told == failed || told == unknown) {
 			c.report.problem("operation %d (%s) failed although nothing was broken any more: %v", number, op.name, err)
 		}
