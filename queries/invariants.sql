@@ -6,18 +6,19 @@ WITH live_member AS (
 ),
 accepted AS (
     -- Who accepted: whoever the log says or, for the TypeScript app, whoever has the e-mail.
-    SELECT invitations.id, invitations.team_id, invitations.invited_at, coalesce(
-        (
-            SELECT entry.user_id
-            FROM activity_logs AS entry
-            WHERE entry.team_id = invitations.team_id AND entry.action = 'ACCEPT_INVITATION'
-                AND entry.metadata ->> 'invitationId' = invitations.id::text
-            ORDER BY entry.id
-            LIMIT 1
-        ),
+    SELECT invitations.id, invitations.team_id, invitations.invited_at, acceptance.id AS acceptance_id, coalesce(
+        acceptance.user_id,
         (SELECT users.id FROM users WHERE lower(users.email) = lower(invitations.email) AND users.deleted_at IS NULL)
     ) AS user_id
     FROM invitations
+    LEFT JOIN LATERAL (
+        SELECT entry.id, entry.user_id
+        FROM activity_logs AS entry
+        WHERE entry.team_id = invitations.team_id AND entry.action = 'ACCEPT_INVITATION'
+            AND entry.metadata ->> 'invitationId' = invitations.id::text
+        ORDER BY entry.id
+        LIMIT 1
+    ) AS acceptance ON true
     WHERE invitations.status = 'accepted'
 )
 SELECT 'team without an owner'::text AS rule, 'teams'::text AS table_name, live_member.team_id::bigint AS id, live_member.team_id::bigint AS team_id
@@ -67,7 +68,12 @@ WHERE accepted.user_id IS NOT NULL -- else nobody can tell any more who it was
     AND NOT EXISTS (SELECT FROM team_members AS seat WHERE seat.team_id = accepted.team_id AND seat.user_id = accepted.user_id)
     AND NOT EXISTS (
         SELECT FROM activity_logs AS ending
-        WHERE ending.team_id = accepted.team_id AND ending."timestamp" >= accepted.invited_at AND (
+        WHERE ending.team_id = accepted.team_id AND CASE
+                -- Ids are in the order of the team's lock. Times are not: they are those of
+                -- beginnings, and who began first may have waited.
+                WHEN accepted.acceptance_id IS NOT NULL THEN ending.id > accepted.acceptance_id
+                ELSE ending."timestamp" >= accepted.invited_at
+            END AND (
             ending.action IN ('LEAVE_TEAM', 'DELETE_ACCOUNT') AND ending.user_id = accepted.user_id
             OR ending.action = 'DELETE_TEAM'
             -- The TypeScript app does not say whom it removed.

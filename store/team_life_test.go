@@ -979,6 +979,25 @@ func TestCheckInvariants(t *testing.T) {
 	}
 }
 
+// A transaction that began before an invitation, and ended its team after it was
+// accepted, has an earlier time in the log than both.
+func TestCheckInvariantsWhenTheOlderTransactionIsLast(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	st := storetest.New(t)
+	h, guest := newHouse(t, st), newHouse(t, st)
+	require.NoError(t, st.InTx(ctx, func(tx *store.Store) error {
+		_, err := tx.Conn().Exec(ctx, "SELECT now()")
+		require.NoError(t, err)
+		_, token := h.invite(guest.owner.Email, db.RoleMember)
+		require.NoError(t, guest.accept(token))
+		return tx.DeleteTeam(ctx, store.DeleteTeam{Actor: h.actor, TeamID: h.team.ID})
+	}))
+	violations, err := st.CheckInvariants(ctx)
+	require.NoError(t, err)
+	require.Empty(t, violations)
+}
+
 // liveALife leaves a trace of each way in and out of a team.
 func (h *house) liveALife() {
 	h.t.Helper()
