@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	var c config
+	c := config{calm: 2 * time.Second, patience: 20 * time.Second}
 	flag.DurationVar(&c.duration, "duration", 45*time.Second, "how long the faults go on; the checks come after that")
 	flag.Uint64Var(&c.seed, "seed", rand.Uint64N(1_000_000_000), "of all choices")
 	flag.IntVar(&c.workers, "workers", 32, "how many run operations at the same time")

@@ -20,13 +20,13 @@ type config struct {
 	seed        uint64
 	workers     int
 	connections int
+	calm        time.Duration // the workers go on for so long when all works again; not checked when 0
+	patience    time.Duration // with what has to end
 	call        func(context.Context, *store.Store, *operation) error // nil is what the operation does
 }
 
 const (
 	recovery     = 2 * time.Second // after the last fault: then nothing may fail any more
-	calm         = 2 * time.Second // for which the workers go on after that
-	windingDown  = 30 * time.Second
 	verification = 3 * time.Minute
 )
 
@@ -39,8 +39,8 @@ func run(ctx context.Context, c config) (r *report, err error) {
 	}
 	r = newReport(server.Provider)
 	err = r.chaos(ctx, c, server)
-	if err = errors.Join(err, stopServer(server)); err == nil {
-		if leak := eventually(ctx, windingDown, func() error { return goleak.Find(before) }); leak != nil {
+	if err = errors.Join(err, stopServer(server)); err == nil && len(r.problems) == 0 { // which may be why some are left
+		if leak := eventually(ctx, c.patience, func() error { return goleak.Find(before) }); leak != nil {
 			r.problem("goroutines are left: %v", leak)
 		}
 		r.check("goroutines left")
@@ -81,16 +81,17 @@ func (r *report) chaos(ctx context.Context, c config, server *throwaway.Server) 
 	err = i.run(ctx, begin.Add(c.duration))
 	p.settle()
 	r.duration = time.Since(begin)
-	if err == nil {
+	if err == nil && c.calm > 0 {
 		time.Sleep(recovery)
 		team.settled.Store(true)
-		time.Sleep(calm)
+		time.Sleep(c.calm)
+		r.check("no failure from %s after the last fault on", recovery)
 	}
 	team.done.Store(true)
-	if err := within(windingDown, workers.Wait); err != nil {
+	if err := within(c.patience+patience, workers.Wait); err != nil {
 		return fmt.Errorf("workers hang: %w", err)
 	}
-	r.checkPool(ctx, pool, server)
+	r.checkPool(ctx, c.patience, pool, server)
 	if err != nil {
 		return err
 	}
@@ -100,18 +101,24 @@ func (r *report) chaos(ctx context.Context, c config, server *throwaway.Server) 
 }
 
 // checkPool proves that every connection came back, to the pool and to the server.
-func (r *report) checkPool(ctx context.Context, pool *pgxpool.Pool, server *throwaway.Server) {
-	if n := pool.Stat().AcquiredConns(); n != 0 {
-		r.problem("%d connections were never given back to the pool", n)
+func (r *report) checkPool(ctx context.Context, patience time.Duration, pool *pgxpool.Pool, server *throwaway.Server) {
+	if err := eventually(ctx, patience, func() error { // a broken one is given back behind the operation's back
+		if n := pool.Stat().AcquiredConns(); n != 0 {
+			return fmt.Errorf("%d connections were never given back to the pool", n)
+		}
+		return nil
+	}); err != nil {
+		r.problem("%v", err)
+		return // it can't be closed
 	}
 	r.check("connections given back to the pool")
 	if n, err := sessions(ctx, server); err != nil || n == 0 {
 		r.problem("no session of the pool is on the server before it is closed, %v: what comes next proves nothing", err)
 	}
-	if err := within(windingDown/3, pool.Close); err != nil {
+	if err := within(patience, pool.Close); err != nil {
 		r.problem("the pool can't be closed: %v", err)
 	}
-	if err := eventually(ctx, windingDown, func() error {
+	if err := eventually(ctx, patience, func() error {
 		n, err := sessions(ctx, server)
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d sessions of the closed pool are on the server", n)
