@@ -20,8 +20,8 @@ type config struct {
 	seed        uint64
 	workers     int
 	connections int
-	calm        time.Duration // the workers go on for so long when all works again; not checked when 0
-	patience    time.Duration // with what has to end
+	calm        time.Duration                                         // the workers go on for so long when all works again; not checked when 0
+	patience    time.Duration                                         // with what has to end
 	call        func(context.Context, *store.Store, *operation) error // nil is what the operation does
 }
 

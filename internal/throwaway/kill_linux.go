@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -16,15 +17,17 @@ func killAll(ctx context.Context, postmaster int) error {
 	if err := syscall.Kill(postmaster, syscall.SIGSTOP); err != nil { // it starts no more
 		return err
 	}
-	pids := []int{postmaster}
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", postmaster))
 	if err != nil {
 		return err
 	}
-	for _, file := range stats {
-		if pid, parent, _ := process(file); parent == postmaster {
-			pids = append(pids, pid)
+	pids := []int{postmaster}
+	for _, child := range strings.Fields(string(children)) {
+		pid, err := strconv.Atoi(child)
+		if err != nil {
+			return err
 		}
+		pids = append(pids, pid)
 	}
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -34,7 +37,7 @@ func killAll(ctx context.Context, postmaster int) error {
 	for _, pid := range pids {
 		for {
 			// Dead is also who waits to be reaped, as the postmaster does for its supervisor.
-			if _, _, state := process(filepath.Join("/proc", strconv.Itoa(pid), "stat")); state == 0 || state == 'Z' || state == 'X' {
+			if state := processState(pid); state == 0 || state == 'Z' || state == 'X' {
 				break
 			}
 			if err := pause(ctx); err != nil {
@@ -45,19 +48,12 @@ func killAll(ctx context.Context, postmaster int) error {
 	return nil
 }
 
-// process reads a stat file of /proc. The zero state is that there is no such process.
-func process(file string) (pid, parent int, state byte) {
-	stat, err := os.ReadFile(file)
+// processState is one of the letters of proc(5), or 0 when there is no such process.
+func processState(pid int) byte {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, 0, 0
+		return 0
 	}
-	number, rest, _ := bytes.Cut(stat, []byte(" "))
-	// The name, in parentheses, may have anything in it.
-	fields := bytes.Fields(rest[bytes.LastIndexByte(rest, ')')+1:])
-	if len(fields) < 2 {
-		return 0, 0, 0
-	}
-	pid, _ = strconv.Atoi(string(number))
-	parent, _ = strconv.Atoi(string(fields[1]))
-	return pid, parent, fields[0][0]
+	// It comes after the name, in parentheses, which may have anything in it.
+	return stat[bytes.LastIndexByte(stat, ')')+2]
 }
