@@ -153,6 +153,18 @@ func (p *proxy) settle() {
 	}
 }
 
+// forget lets nothing pass any more on the connections that there are, as a firewall does
+// that has lost its state. New ones are served.
+func (p *proxy) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.links {
+		l.mu.Lock()
+		l.silent = time.Now().Add(time.Hour)
+		l.mu.Unlock()
+	}
+}
+
 func (l *link) strike(fault wireFault, random *rand.Rand) {
 	reset := random.IntN(2) == 0
 	pause := time.Duration(10+random.IntN(290)) * time.Millisecond
