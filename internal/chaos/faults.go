@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -52,7 +53,12 @@ var faults = []fault{
 }
 
 // The server goes down now and then, for a while, in one of these ways.
-var endings = []throwaway.Ending{throwaway.Fast, throwaway.Immediate, throwaway.Killed}
+var endings = func() []throwaway.Ending {
+	if runtime.GOOS != "linux" {
+		return []throwaway.Ending{throwaway.Fast, throwaway.Immediate}
+	}
+	return []throwaway.Ending{throwaway.Fast, throwaway.Immediate, throwaway.Killed}
+}()
 
 func (i *injector) run(ctx context.Context, until time.Time) error {
 	defer i.locks.Wait()

@@ -33,15 +33,16 @@ func TestPoolRecovers(t *testing.T) {
 			return server.Resume(ctx)
 		}
 	}
-	for name, breakDown := range map[string]func(context.Context, *throwaway.Server, *proxy) error{
-		"restarted fast":      restart(throwaway.Fast),
-		"restarted immediate": restart(throwaway.Immediate),
-		"killed":              restart(throwaway.Killed),
+	breakdowns := map[string]func(context.Context, *throwaway.Server, *proxy) error{
 		"connections forgotten by the network": func(_ context.Context, _ *throwaway.Server, p *proxy) error {
 			p.forget()
 			return nil
 		},
-	} {
+	}
+	for _, how := range endings {
+		breakdowns["server down, "+string(how)] = restart(how)
+	}
+	for name, breakDown := range breakdowns {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -52,7 +53,7 @@ func TestPoolRecovers(t *testing.T) {
 			p, err := startProxy(server.URL)
 			require.NoError(t, err)
 			t.Cleanup(p.close)
-			st, err := store.Open(ctx, p.url()+fmt.Sprintf("&pool_max_conns=%d", connections))
+			st, err := store.Open(ctx, p.url()+fmt.Sprintf("&pool_max_conns=%d&pool_ping_timeout=2s", connections))
 			require.NoError(t, err)
 			t.Cleanup(st.Close)
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -89,6 +91,7 @@ func (r *report) chaos(ctx context.Context, c config, server *throwaway.Server) 
 	}
 	team.done.Store(true)
 	if err := within(c.patience+patience, workers.Wait); err != nil {
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 		return fmt.Errorf("workers hang: %w", err)
 	}
 	r.checkPool(ctx, c.patience, pool, server)
