@@ -130,6 +130,7 @@ const (
 	connectionException  = "08"  // the class
 	shutdown             = "57P" // the server's, of class 57
 	limitExceeded        = "54"  // the class
+	protocolViolation    = "08P01"
 )
 
 // byConstraint is what it means to a caller when a write breaks a constraint.

@@ -74,7 +74,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 
 	"github.com/jackc/pgx/v5"
@@ -106,32 +105,6 @@ func New(pool *pgxpool.Pool) *Store {
 	s := &Store{pool: pool}
 	s.conn = reads{s}
 	return s
-}
-
-// Open connects to the database of a URL or key=value string, as [pgxpool.ParseConfig]
-// reads it, and returns a Store that owns its pool: [Store.Close] closes it. It fails
-// when the database can't be reached. For pool settings that a URL can't express, make
-// the pool and use [New].
-func Open(ctx context.Context, url string) (*Store, error) {
-	pool, err := pgxpool.New(ctx, url)
-	if err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
-	st := New(pool)
-	st.owned = true
-	return st, nil
-}
-
-// Close closes the pool that [Open] made, after its connections have come back. On a
-// Store from [New] it does nothing.
-func (s *Store) Close() {
-	if s.owned {
-		s.pool.Close()
-	}
 }
 
 // Conn returns what the Store runs on, for the caller's own queries: inside

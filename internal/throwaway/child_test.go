@@ -43,6 +43,7 @@ type childOptions struct {
 	Provider   string
 	Repository string
 	Bare       bool // as on a machine without PostgreSQL
+	PgBouncer  bool // before the server
 }
 
 // childReport is the line that a child prints once Start has returned.
@@ -75,6 +76,14 @@ func runChild(o childOptions) {
 		report.Supervisor = h.process.Process.Pid
 	case *containerHost:
 		report.Container = h.id
+	}
+	if o.PgBouncer {
+		proxy, err := StartPgBouncer(context.Background(), server.URL)
+		if err != nil {
+			say(childReport{Err: err.Error()})
+			return
+		}
+		report.Dirs = append(report.Dirs, proxy.dir)
 	}
 	say(report)
 	orders := bufio.NewScanner(os.Stdin)
