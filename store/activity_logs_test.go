@@ -9,12 +9,11 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 func TestRecordActivity(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	require.NoError(t, st.RecordActivity(t.Context(), store.RecordActivity{
 		TeamID: h.team.ID, UserID: h.owner.ID, Action: "EXPORT", IP: anIP, Metadata: map[string]any{"rows": 7, "note": `C:\u0000`},
@@ -42,7 +41,7 @@ func TestRecordActivity(t *testing.T) {
 // What marshals and yet can't be stored, the server finds.
 func TestRecordActivityWithWhatJSONBRefuses(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	before := snapshot(t, st)
 	for _, v := range []any{json.RawMessage(`"\ud800"`), json.Number("1e400000")} {
@@ -57,7 +56,7 @@ func TestRecordActivityWithWhatJSONBRefuses(t *testing.T) {
 // Ten rows, newest first, are what the TypeScript app's activity page shows.
 func TestUserActivity(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	for range 12 {
 		require.NoError(t, st.RecordSignIn(t.Context(), h.actor))

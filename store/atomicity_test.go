@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // For each operation, a failure at each table that it writes leaves every table as it
@@ -17,7 +16,7 @@ func TestEachOperationIsAtomic(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			st := storetest.New(t)
+			st := newStore(t)
 			exec(t, st, `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'injected'; END $$`)
 			for _, table := range op.writes {
 				run := op.prepare(t, st)
@@ -57,7 +56,7 @@ func TestEachOperationIsAtomic(t *testing.T) {
 // success until then.
 func TestEachOperationFailsWhenItsCommitDoes(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	exec(t, st, `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'injected'; END $$`)
 	for _, op := range operations {
 		run := op.prepare(t, st)
@@ -82,7 +81,7 @@ func TestEachOperationFailsWhenItsCommitDoes(t *testing.T) {
 // from a transaction that the caller gives up.
 func TestEachOperationIsUndoneByRollback(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	for _, op := range operations {
 		run := op.prepare(t, st)
 		before := snapshot(t, st)

@@ -113,10 +113,8 @@ func TestPagesAreAsCheapFarDown(t *testing.T) {
 		}
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			st := store.New(configuredPool(t, func(config *pgxpool.Config) {
-				config.MaxConns = 1
-				config.ConnConfig.RuntimeParams["plan_cache_mode"] = mode
-			}))
+			databaseSetting(t, "plan_cache_mode", mode)
+			st := newStore(t, func(config *pgxpool.Config) { config.MaxConns = 1 })
 			d := newDeepLists(t, st)
 			t.Run("plans", func(t *testing.T) { d.requireIndexes(t, st) })
 			for _, list := range d.lists(t) {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // call is an operation with its input.
@@ -46,7 +45,7 @@ type premises struct {
 }
 
 func newPremises(t *testing.T) *premises {
-	st := storetest.New(t)
+	st := newStore(t)
 	p := &premises{t: t, house: newHouse(t, st), other: newHouse(t, st), guest: newHouse(t, st)}
 	p.plain = p.join(db.RoleMember)
 	gone := newHouse(t, st)

@@ -12,12 +12,11 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 func TestInviteMember(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	inv, token, err := st.InviteMember(t.Context(), store.InviteMember{Actor: h.actor, TeamID: h.team.ID, Email: " Bo@Example.com", Role: db.RoleMember})
 	require.NoError(t, err)
@@ -40,7 +39,7 @@ func TestInviteMember(t *testing.T) {
 
 func TestInviteMemberRefuses(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	member := h.join(db.RoleMember)
 	pending, _ := h.invite(newEmail(), db.RoleMember)
@@ -68,7 +67,7 @@ func TestInviteMemberRefuses(t *testing.T) {
 // An invitation that nobody can accept makes room for another one.
 func TestInviteMemberAgain(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	owners := newOwners(t, st, 2)
 	h := owners[0]
 	again := func(email, want string) {
@@ -89,7 +88,7 @@ func TestInviteMemberAgain(t *testing.T) {
 
 func TestAcceptInvitation(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	inv, token := h.invite(guest.owner.Email, db.RoleMember)
 	member, joined, err := st.AcceptInvitation(t.Context(), store.AcceptInvitation{Actor: guest.actor, Token: token})
@@ -117,7 +116,7 @@ func TestAcceptInvitation(t *testing.T) {
 // nothing behind when it does.
 func TestAnInvitationThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	for _, c := range []struct {
 		name  string
 		spoil func(h, guest *house, inv db.Invitation)
@@ -174,7 +173,7 @@ func TestAnInvitationThatCannotBeUsed(t *testing.T) {
 
 func TestSignUpWithInvitation(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	inv, token := h.invite("Bo@Example.com", db.RoleMember)
 	su, err := st.SignUpWithInvitation(t.Context(), store.SignUpWithInvitation{Token: token, Email: "BO@example.com", PasswordHash: "hash", Name: "Bo", IP: anIP})
@@ -200,7 +199,7 @@ func TestSignUpWithInvitation(t *testing.T) {
 // The TypeScript app's invitations have no token: its links carry the row's id.
 func TestInvitationsOfTheTypeScriptApp(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	id, err := db.NewInvitation{TeamID: h.team.ID, Email: "As.Typed@Example.com", Role: db.RoleMember, InvitedBy: h.owner.ID}.Insert(t.Context(), st.Conn())
 	require.NoError(t, err)
@@ -217,7 +216,7 @@ func TestInvitationsOfTheTypeScriptApp(t *testing.T) {
 
 func TestCancelInvitation(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	member := h.join(db.RoleMember)
 	inv, _ := h.invite(newEmail(), db.RoleMember)
@@ -236,7 +235,7 @@ func TestCancelInvitation(t *testing.T) {
 
 func TestInvitationsReadAsExpired(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	first, _ := h.invite(newEmail(), db.RoleMember)
 	second, _ := h.invite(newEmail(), db.RoleOwner)

@@ -27,7 +27,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // The keys of the TypeScript types: each column of the seed's pgTable definitions. In
@@ -84,7 +83,7 @@ func jsonKeys(t *testing.T, v any) []string {
 // TeamDataWithMembers, as the TypeScript app's route answers with it.
 func TestTeamWithMembersJSON(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	ctx := t.Context()
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.FixedZone("", -9000)) // 05:34:05.678 in UTC
 	user := func(id db.UserID, name *string) db.UserID {
@@ -141,7 +140,7 @@ func requireTeamJSON(t *testing.T, st *store.Store, id db.TeamID, want string) {
 // A list without rows is [] in JSON, not null.
 func TestEmptyListsAreNotNull(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	exec(t, st, "DELETE FROM activity_logs")
 	exec(t, st, "DELETE FROM team_members")
@@ -375,7 +374,7 @@ func TestErrorsAndTracesHideSecrets(t *testing.T) {
 	t.Parallel()
 	var traced bytes.Buffer
 	var mu sync.Mutex
-	st := store.New(configuredPool(t, func(config *pgxpool.Config) {
+	st := newStore(t, func(config *pgxpool.Config) {
 		config.ConnConfig.Tracer = &tracelog.TraceLog{LogLevel: tracelog.LogLevelTrace, Logger: tracelog.LoggerFunc(
 			func(ctx context.Context, _ tracelog.LogLevel, msg string, data map[string]any) {
 				mu.Lock()
@@ -389,7 +388,7 @@ func TestErrorsAndTracesHideSecrets(t *testing.T) {
 					log.InfoContext(ctx, msg)
 				}
 			})}
-	}))
+	})
 	h := newHouse(t, st)
 	inv, token := h.invite(newEmail(), db.RoleMember)
 	_, another := h.invite(h.join(db.RoleMember).User.Email+".org", db.RoleMember)

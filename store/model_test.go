@@ -18,7 +18,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // Random sequences of operations are answered alike by the Store and by the model of
@@ -26,7 +25,7 @@ import (
 // with -v it logs how often each operation was answered how.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	seen := make(map[string]map[string]int) // by operation and answer
 	var sequences, total int
 	rapid.Check(t, func(rt *rapid.T) {

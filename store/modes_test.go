@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 var execModes = []pgx.QueryExecMode{
@@ -23,7 +22,7 @@ func TestOperationsInEachExecMode(t *testing.T) {
 	for _, mode := range execModes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.ConnConfig.DefaultQueryExecMode = mode }))
+			st := newStore(t, func(config *pgxpool.Config) { config.ConnConfig.DefaultQueryExecMode = mode })
 			for _, op := range operations {
 				t.Run(op.name, func(t *testing.T) {
 					require.NoError(t, op.prepare(t, st)(st))
@@ -40,7 +39,7 @@ func TestUnknownIDsInEachExecMode(t *testing.T) {
 	for _, mode := range execModes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.ConnConfig.DefaultQueryExecMode = mode }))
+			st := newStore(t, func(config *pgxpool.Config) { config.ConnConfig.DefaultQueryExecMode = mode })
 			h := newHouse(t, st)
 			for _, id := range unknown(h.team.ID) {
 				t.Run(id.is, func(t *testing.T) {
@@ -56,16 +55,4 @@ func TestUnknownIDsInEachExecMode(t *testing.T) {
 			}
 		})
 	}
-}
-
-// configuredPool is a pool to the test's database with other settings.
-func configuredPool(t *testing.T, change func(*pgxpool.Config)) *pgxpool.Pool {
-	t.Helper()
-	config, err := pgxpool.ParseConfig(storetest.URL(t))
-	require.NoError(t, err)
-	change(config)
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool
 }

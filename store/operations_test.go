@@ -432,7 +432,7 @@ func (h *house) log() []string {
 // column reads a one-column result.
 func column[T any](t testing.TB, st *store.Store, sql string, args ...any) []T {
 	t.Helper()
-	rows, err := st.Conn().Query(t.Context(), sql, args...)
+	rows, err := admin(st).Query(t.Context(), sql, args...)
 	require.NoError(t, err)
 	defer rows.Close()
 	var values []T
@@ -447,7 +447,7 @@ func column[T any](t testing.TB, st *store.Store, sql string, args ...any) []T {
 
 func exec(t testing.TB, st *store.Store, sql string, args ...any) {
 	t.Helper()
-	_, err := st.Conn().Exec(t.Context(), sql, args...)
+	_, err := admin(st).Exec(t.Context(), sql, args...)
 	require.NoError(t, err)
 }
 

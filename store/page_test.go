@@ -10,7 +10,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // pagedList is a list that is read page by page.
@@ -130,7 +129,7 @@ func (l pagedList) walk(t *testing.T, st *store.Store, parent int64, limit int, 
 
 func TestPagesHaveEveryRowOnce(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	newHouse(t, st) // another team's rows
 	for _, list := range pagedLists {
 		for _, size := range []struct{ rows, limit, pages int }{
@@ -154,7 +153,7 @@ func TestPagesHaveEveryRowOnce(t *testing.T) {
 // was made of, one that was read, and one that was not.
 func TestPagesWhileRowsComeAndGo(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	newHouse(t, st)
 	for _, list := range pagedLists {
 		for _, size := range []struct{ rows, limit int }{{40, 1}, {90, 3}, {2500, 1000}} {
@@ -188,7 +187,7 @@ func TestPagesWhileRowsComeAndGo(t *testing.T) {
 // The reads for many parents have what the reads for one have, in its order.
 func TestReadsForManyAgree(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	h.join(db.RoleMember)
 	gone := newHouse(t, st)

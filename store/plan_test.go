@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // No operation reads a table from end to end, nor more rows than it is about, with the
@@ -20,16 +19,10 @@ func TestEachOperationReadsFewRows(t *testing.T) {
 	for name, plannedEmpty := range map[string]bool{"planned on full, analyzed tables": false, "planned on empty tables, which were then filled and analyzed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			config, err := pgxpool.ParseConfig(storetest.URL(t))
-			require.NoError(t, err)
-			config.MaxConns = 1
 			if !plannedEmpty {
-				config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+				databaseSetting(t, "plan_cache_mode", "force_generic_plan")
 			}
-			pool, err := pgxpool.NewWithConfig(t.Context(), config)
-			require.NoError(t, err)
-			t.Cleanup(pool.Close)
-			st := store.New(pool)
+			st := newStore(t, func(config *pgxpool.Config) { config.MaxConns = 1 })
 			if plannedEmpty {
 				for range 8 { // the sixth run may get a generic plan
 					for _, op := range operations {
@@ -83,7 +76,7 @@ func fill(t *testing.T, st *store.Store, n int) {
 // call, which takes longer than to read the team.
 func TestPlansAreKeptWhereTeamsDiffer(t *testing.T) {
 	t.Parallel()
-	st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.MaxConns = 1 }))
+	st := newStore(t, func(config *pgxpool.Config) { config.MaxConns = 1 })
 	var version int
 	require.NoError(t, st.Conn().QueryRow(t.Context(), "SELECT current_setting('server_version_num')::integer").Scan(&version))
 	if version < 140000 {

@@ -17,24 +17,23 @@ import (
 // Races are run, not argued: everybody starts at one barrier, each on a connection that
 // is open already, and the rule is then read from the tables.
 
-const (
-	crowd  = 50  // who do the same thing at once
-	rounds = 100 // of a race between two or three
-)
+const crowd = 50 // who do the same thing at once
+
+var rounds = repeats(100) // of a race between two or three
 
 // racers is a Store with n connections that are open. A test takes as many as race at
 // once: the pools of all tests that run, or wait for their subtests, share one server.
 func racers(t *testing.T, n int) *store.Store {
 	t.Helper()
-	pool := configuredPool(t, func(config *pgxpool.Config) { config.MaxConns = int32(n) })
+	pool := newPool(t, func(config *pgxpool.Config) { config.MaxConns = int32(n) })
 	open(t, pool, n)
 	return store.New(pool)
 }
 
-// open opens n of a pool's connections.
+// open opens n of a pool's connections, or all that it may have.
 func open(t *testing.T, pool *pgxpool.Pool, n int) {
 	t.Helper()
-	for range n {
+	for range min(n, int(pool.Config().MaxConns)) {
 		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
 		defer conn.Release() // when all are open

@@ -6,23 +6,21 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 func TestOpen(t *testing.T) {
 	t.Parallel()
-	st, err := store.Open(t.Context(), storetest.URL(t))
+	st, err := store.Open(t.Context(), newURL(t))
 	require.NoError(t, err)
 	h := newHouse(t, st)
 	st.Close()
 	_, err = st.User(t.Context(), h.owner.ID)
 	require.Error(t, err, "after Close")
 
-	pool := storetest.Pool(t)
+	pool := newPool(t)
 	store.New(pool).Close()
 	require.NoError(t, pool.Ping(t.Context()), "a pool of the caller's is left alone")
 }
@@ -49,13 +47,8 @@ func TestOpenFails(t *testing.T) {
 // leaves the connection as good as it was.
 func TestALockThatIsNotHadInTime(t *testing.T) {
 	t.Parallel()
-	config, err := pgxpool.ParseConfig(storetest.URL(t))
-	require.NoError(t, err)
-	config.ConnConfig.RuntimeParams["lock_timeout"] = "50ms"
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	st := store.New(pool)
+	databaseSetting(t, "lock_timeout", "50ms")
+	st := newStore(t)
 	h := newHouse(t, st)
 	member := h.join("member")
 

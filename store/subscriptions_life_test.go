@@ -13,7 +13,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // life is what Stripe tells of a team: a subscription from its trial to its end; the one
@@ -85,7 +84,8 @@ func (h *house) subscriptionState() []string {
 // 500 orders with duplicates, over 8 connections, end as the order in which it happened.
 func TestSubscriptionEventsInAnyOrder(t *testing.T) {
 	t.Parallel()
-	const orders, connections = 500, 8
+	const connections = 8
+	orders := repeats(500)
 	st := racers(t, connections)
 	h := newHouse(t, st)
 	events := h.life()
@@ -155,7 +155,7 @@ func (h *house) apply(e store.ApplySubscription) (store.SubscriptionOutcome, db.
 
 func TestSubscriptionEventsOfOneSecond(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	for _, backwards := range []bool{false, true} {
 		h := newHouse(t, st)
 		events := []store.ApplySubscription{h.event(db.SubscriptionIncomplete)}
@@ -177,7 +177,7 @@ func TestSubscriptionEventsOfOneSecond(t *testing.T) {
 
 func TestAnOldSubscriptionEndsAfterANewOneBegan(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	old := h.event(db.SubscriptionActive)
 	h.apply(old)
@@ -204,7 +204,7 @@ func TestAnOldSubscriptionEndsAfterANewOneBegan(t *testing.T) {
 
 func TestASubscriptionOfACustomerWhoIsLinkedLater(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	e := h.event(db.SubscriptionActive)
 	e.Subscription.CustomerID = "cus_later"
@@ -238,7 +238,7 @@ func TestASubscriptionOfACustomerWhoIsLinkedLater(t *testing.T) {
 // What UpdateSubscription writes lasts until the next event that is applied.
 func TestUpdateSubscriptionBesideEvents(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	e := h.event(db.SubscriptionActive)
 	h.apply(e)
@@ -259,7 +259,7 @@ func TestUpdateSubscriptionBesideEvents(t *testing.T) {
 
 func TestSubscriptionInput(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	e := h.event(db.SubscriptionActive)
 	e.Subscription.PlanName = strings.Repeat("ß", 51)
@@ -290,7 +290,7 @@ func TestSubscriptionInput(t *testing.T) {
 
 func TestReconcileSubscription(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	e := h.event(db.SubscriptionCanceled)
 	h.apply(e)
@@ -357,7 +357,7 @@ func TestEntitlement(t *testing.T) {
 	require.Equal(t, store.Entitlement{Access: store.AccessFull, Until: end}, store.EntitlementOf(open, end.Add(-1)))
 	require.Equal(t, none, store.EntitlementOf(open, end))
 
-	h := newHouse(t, storetest.New(t))
+	h := newHouse(t, newStore(t))
 	given, err := h.st.Entitlement(t.Context(), h.team.ID, stripeEpoch)
 	require.NoError(t, err)
 	require.Equal(t, none, given)

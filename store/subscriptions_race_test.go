@@ -7,19 +7,17 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // An event decides on the team that it has locked, and on no other that it could find
 // when its turn comes: that one's subscriptions may be changing.
 func TestAnEventIsOfTheTeamThatItLocked(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	event := db.ApplySubscriptionParams{
 		SubscriptionID: "sub_1", StripeCustomerID: "cus_1", Status: db.SubscriptionActive,
@@ -95,7 +93,8 @@ func TestEventsRaceWithTheLinkOfTheirCustomer(t *testing.T) {
 // delete meanwhile. Nobody sees a deadlock, and no event is lost.
 func TestEventsRaceWithTheLifeOfTheirTeam(t *testing.T) {
 	t.Parallel()
-	st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.AfterConnect = detectDeadlocksSoon }))
+	detectDeadlocksSoon(t)
+	st := newStore(t)
 	for name, rival := range map[string]func(h *house) error{
 		"UpdateAccount": func(h *house) error {
 			_, err := st.UpdateAccount(t.Context(), store.UpdateAccount{Actor: h.actor, Email: new(newEmail())})

@@ -8,12 +8,11 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 func TestLinkStripeCustomer(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	link := func(team db.TeamID, customer string) error {
 		return st.LinkStripeCustomer(t.Context(), store.LinkStripeCustomer{Actor: h.actor, TeamID: team, CustomerID: customer})
@@ -41,7 +40,7 @@ func TestLinkStripeCustomer(t *testing.T) {
 
 func TestUpdateSubscription(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	p := store.UpdateSubscription{TeamID: h.team.ID, SubscriptionID: "sub_1", ProductID: "prod_1", PlanName: "Plus", Status: db.SubscriptionActive}
 	require.NoError(t, st.UpdateSubscription(t.Context(), p))

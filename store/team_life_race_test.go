@@ -16,22 +16,21 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
+	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // What a race ends in must be what its operations do one after the other, in some order:
 // what each answered, who is in the team in which role, and how many rows the log has.
 // So a deadlock, or any other error that no doc names, fails it as well.
 
-const (
-	lifeRounds = 300 // of each race
-	sideBySide = 24  // who race in subtests that run in parallel: eight races of three
-)
+var lifeRounds = repeats(300) // of each race
+
+const sideBySide = 24 // who race in subtests that run in parallel: eight races of three
 
 // crew is what a round's team looks like: its people, by their number in the round.
 type crew struct {
@@ -604,7 +603,8 @@ func TestInvitationsOfWhoHasLeft(t *testing.T) {
 // one of them again, and what both did is there once.
 func TestInTxOnTwoTeamsInOppositeOrder(t *testing.T) {
 	t.Parallel()
-	st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.AfterConnect = detectDeadlocksSoon }))
+	detectDeadlocksSoon(t)
+	st := newStore(t)
 	runs := 0
 	for _, pair := range newCrews(t, st, lifeRounds, 2, 0) {
 		other := newCrews(t, st, 1, 2, 0)[0]
@@ -683,7 +683,8 @@ func TestAnEmailAndStripeIDsChange(t *testing.T) {
 // later one first: whichever Postgres ends runs again, and nobody sees that.
 func TestAnAccountAndInTxTakeTwoTeams(t *testing.T) {
 	t.Parallel()
-	st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.AfterConnect = detectDeadlocksSoon }))
+	detectDeadlocksSoon(t)
+	st := newStore(t)
 	crews := newCrews(t, st, 2*lifeRounds, 2, 1)
 	for round := range lifeRounds {
 		a, b := crews[2*round], crews[2*round+1]
@@ -726,13 +727,13 @@ func TestPurgeActivityBesideWriters(t *testing.T) {
 		old = 1_000_000
 	}
 	st := racers(t, 2)
-	waitingAtMost := func(d time.Duration) *store.Store {
-		return store.New(configuredPool(t, func(config *pgxpool.Config) {
-			config.ConnConfig.RuntimeParams["lock_timeout"] = strconv.FormatInt(d.Milliseconds(), 10)
-		}))
+	waitingAtMost := func(d time.Duration, connections int) *store.Store {
+		databaseSetting(t, "lock_timeout", strconv.FormatInt(d.Milliseconds(), 10))
+		pool := newPool(t)
+		open(t, pool, connections) // with this setting; and so that no purge is done before the other has connected
+		return store.New(pool)
 	}
-	writing, purging := waitingAtMost(longest), waitingAtMost(50*time.Millisecond)
-	open(t, purging.Conn().(*pgxpool.Pool), 2) // or one purge may be done before the other has connected
+	writing, purging := waitingAtMost(longest, writers), waitingAtMost(50*time.Millisecond, 2)
 	crews := newCrews(t, st, 100, 1, 0)
 	before := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	team := crews[0][0].team.ID
@@ -799,7 +800,8 @@ func TestPurgeActivityBesideWriters(t *testing.T) {
 // would hold them.
 func TestPurgesShareTheWork(t *testing.T) {
 	t.Parallel()
-	st := store.New(configuredPool(t, func(config *pgxpool.Config) { config.ConnConfig.RuntimeParams["lock_timeout"] = "1s" }))
+	databaseSetting(t, "lock_timeout", "1s")
+	st := newStore(t)
 	h := newHouse(t, st)
 	before := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	exec(t, st, `INSERT INTO activity_logs (team_id, action, "timestamp") SELECT $1, 'OLD', $2::timestamp - i * interval '1 ms' FROM generate_series(1, 100) AS i`, h.team.ID, before)
@@ -815,7 +817,11 @@ func TestPurgesShareTheWork(t *testing.T) {
 }
 
 // detectDeadlocksSoon: only a superuser may; another role waits a second for each.
-func detectDeadlocksSoon(ctx context.Context, conn *pgx.Conn) error {
-	_, _ = conn.Exec(ctx, "SET deadlock_timeout = '10ms'")
-	return nil
+func detectDeadlocksSoon(t *testing.T) {
+	t.Helper()
+	var super bool
+	require.NoError(t, storetest.Pool(t).QueryRow(t.Context(), "SELECT rolsuper FROM pg_roles WHERE rolname = current_user").Scan(&super))
+	if super {
+		databaseSetting(t, "deadlock_timeout", "10ms")
+	}
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // writesNothing requires that op answers want, with every table as it was.
@@ -102,7 +101,7 @@ func requireLastOwner(t *testing.T, h *house, op func() error) {
 
 func TestLeaveTeam(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	member, second := h.member(db.RoleMember), h.member(db.RoleOwner)
 
@@ -138,7 +137,7 @@ func TestLeaveTeam(t *testing.T) {
 
 func TestChangeRole(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	member := h.member(db.RoleMember)
 
@@ -166,7 +165,7 @@ func TestChangeRole(t *testing.T) {
 
 func TestTransferOwnership(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	member, third := h.member(db.RoleMember), h.member(db.RoleOwner)
 
@@ -192,7 +191,7 @@ func TestTransferOwnership(t *testing.T) {
 
 func TestRenameTeam(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	member := h.member(db.RoleMember)
 	require.NoError(t, h.rename(`The "Löwen"`))
@@ -213,7 +212,7 @@ func TestRenameTeam(t *testing.T) {
 
 func TestDeleteTeam(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other, guest := newHouse(t, st), newHouse(t, st), newHouse(t, st)
 	customer := h.linkCustomer()
 	member := h.member(db.RoleMember)
@@ -292,7 +291,7 @@ func TestDeleteTeam(t *testing.T) {
 // While Stripe may still bill the team it is deleted by force alone.
 func TestDeleteTeamWithASubscription(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	for status, live := range map[db.SubscriptionStatus]bool{
 		"": false, db.SubscriptionCanceled: false, db.SubscriptionIncompleteExpired: false,
 		db.SubscriptionActive: true, db.SubscriptionTrialing: true, db.SubscriptionPastDue: true,
@@ -314,7 +313,7 @@ func TestDeleteTeamWithASubscription(t *testing.T) {
 
 func TestSetSeatLimit(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	h.member(db.RoleMember)
 	_, token := h.invite(guest.owner.Email, db.RoleMember)
@@ -351,7 +350,7 @@ func TestSetSeatLimit(t *testing.T) {
 
 func TestMembershipAndTeamsForUser(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	_, token := h.invite(guest.owner.Email, db.RoleMember)
 	require.NoError(t, guest.accept(token))
@@ -387,7 +386,7 @@ func TestMembershipAndTeamsForUser(t *testing.T) {
 
 func TestInviteMembers(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	member, second := h.member(db.RoleMember), h.member(db.RoleOwner)
 	pending, _ := h.invite(newEmail(), db.RoleMember)
@@ -485,7 +484,7 @@ func TestInviteMembers(t *testing.T) {
 
 func TestResendInvitation(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	second, member := h.member(db.RoleOwner), h.member(db.RoleMember)
 	inv, old := second.invite(guest.owner.Email, db.RoleMember)
@@ -545,7 +544,7 @@ func TestResendInvitation(t *testing.T) {
 
 func TestInvitationByToken(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	inv, token := h.invite(newEmail(), db.RoleOwner)
 	read := func() store.InvitationDetails {
@@ -573,7 +572,7 @@ func TestInvitationByToken(t *testing.T) {
 
 func TestInvitationsForEmail(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	a, b, c, d, guest := newHouse(t, st), newHouse(t, st), newHouse(t, st), newHouse(t, st), newHouse(t, st)
 	email := guest.owner.Email
 	first, _ := a.invite(email, db.RoleMember)
@@ -616,7 +615,7 @@ func TestInvitationsForEmail(t *testing.T) {
 
 func TestRecordActivities(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	require.NoError(t, st.RecordActivities(t.Context(), nil))
 	require.NoError(t, st.RecordActivities(t.Context(), []store.RecordActivity{
@@ -635,7 +634,7 @@ func TestRecordActivities(t *testing.T) {
 // More than one statement carries is still all or nothing, in order and at one time.
 func TestRecordManyActivities(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	const many = 25_000
 	list := make([]store.RecordActivity, many)
@@ -679,7 +678,7 @@ func TestRecordManyActivities(t *testing.T) {
 
 func TestPurgeActivity(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	end := time.Date(2020, 1, 1, 0, 0, 0, 0, time.FixedZone("", -3600)) // the zone does not matter
 	fill := func() {
@@ -811,7 +810,7 @@ func TestAll(t *testing.T) {
 	require.Equal(t, first, r.pages)
 
 	// An empty list, and errors of the Store itself.
-	st := storetest.New(t)
+	st := newStore(t)
 	members := func(p store.Page) ([]store.Member, store.Cursor, error) { return st.Members(t.Context(), 12345, p) }
 	for range store.All(store.Page{}, members) {
 		t.Error("a team that is not there has a member")
@@ -825,7 +824,7 @@ func TestAll(t *testing.T) {
 // cursor of the whole list.
 func TestActivityIsFiltered(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	exec(t, st, "DELETE FROM activity_logs")
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -954,7 +953,7 @@ func TestCheckInvariants(t *testing.T) {
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			t.Parallel()
-			st := storetest.New(t)
+			st := newStore(t)
 			h := newHouse(t, st)
 			h.liveALife()
 			clean, err := st.CheckInvariants(ctx)

@@ -9,12 +9,11 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 func TestTeamWithMembers(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	member := h.join(db.RoleMember)
 	newHouse(t, st) // another team
@@ -40,7 +39,7 @@ func TestTeamWithMembers(t *testing.T) {
 
 func TestTeamForUser(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	_, token := h.invite(guest.owner.Email, db.RoleMember)
 	_, _, err := st.AcceptInvitation(t.Context(), store.AcceptInvitation{Actor: guest.actor, Token: token})
@@ -67,7 +66,7 @@ func TestTeamForUser(t *testing.T) {
 // other's members, though the two statements have a snapshot each.
 func TestTeamForUserIsOneTeam(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	a, b := newHouse(t, st), newHouse(t, st)
 	wanderer := newHouse(t, st)
 	seat := []any{wanderer.owner.ID, a.team.ID, b.team.ID}
@@ -98,7 +97,7 @@ func TestTeamForUserIsOneTeam(t *testing.T) {
 
 func TestCreateTeam(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	team, member, err := st.CreateTeam(t.Context(), store.CreateTeam{Actor: h.actor, Name: "Second"})
 	require.NoError(t, err)
@@ -121,7 +120,7 @@ func TestCreateTeam(t *testing.T) {
 
 func TestRemoveMember(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	member, other := h.join(db.RoleMember), newHouse(t, st)
 	remove := func(by store.Actor, id db.TeamMemberID) error {

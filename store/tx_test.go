@@ -10,14 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 var errGivenUp = errors.New("given up")
 
 func TestInTxCommitsTogether(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	exec(t, st, "CREATE TABLE note (text text)")
 	email := newEmail()
 	require.NoError(t, st.InTx(t.Context(), func(tx *store.Store) error {
@@ -38,7 +37,7 @@ func TestInTxCommitsTogether(t *testing.T) {
 
 func TestInTxRollsBackOnErrorAndPanic(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	before := snapshot(t, st)
 	require.ErrorIs(t, st.InTx(t.Context(), func(tx *store.Store) error {
@@ -56,7 +55,7 @@ func TestInTxRollsBackOnErrorAndPanic(t *testing.T) {
 
 func TestInTxNestedIsASavepoint(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	require.NoError(t, st.InTx(t.Context(), func(tx *store.Store) error {
 		require.NoError(t, tx.RecordSignIn(t.Context(), h.actor))
@@ -75,7 +74,7 @@ func TestInTxNestedIsASavepoint(t *testing.T) {
 // A closure that hides the error of a statement can't commit what is left.
 func TestInTxDoesNotCommitAnAbortedTransaction(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	before := snapshot(t, st)
 	require.ErrorIs(t, st.InTx(t.Context(), func(tx *store.Store) error {
@@ -91,7 +90,7 @@ func TestInTxDoesNotCommitAnAbortedTransaction(t *testing.T) {
 // one of them, InTx runs it again, and both succeed.
 func TestInTxRetriesADeadlock(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	exec(t, st, "CREATE TABLE tally (id int PRIMARY KEY, n int NOT NULL)")
 	exec(t, st, "INSERT INTO tally VALUES (1, 0), (2, 0)")
 	both := make(chan struct{}, 2)
@@ -127,7 +126,7 @@ func TestInTxRetriesADeadlock(t *testing.T) {
 // the outermost level, five times at most.
 func TestInTxRetriesNothingElse(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	fail := func(code string) error { return &pgconn.PgError{Code: code, Message: "injected"} }
 	for code, want := range map[string]int{"40001": 5, "40P01": 5, "23505": 1, "57014": 1, "40003": 1} {
 		runs := 0
@@ -147,7 +146,7 @@ func TestInTxRetriesNothingElse(t *testing.T) {
 // connection back, and stops the retries.
 func TestInTxEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	pool := storetest.Pool(t)
+	pool := newPool(t)
 	st := store.New(pool)
 	h := newHouse(t, st)
 	before := snapshot(t, st)
@@ -173,9 +172,9 @@ func TestInTxEndsWithItsContext(t *testing.T) {
 // Whatever the session's default, InTx reads what was committed while it waited.
 func TestInTxIsReadCommitted(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	exec(t, st, "ALTER DATABASE "+column[string](t, st, "SELECT quote_ident(current_database())")[0]+" SET default_transaction_isolation = 'repeatable read'")
-	other, err := store.Open(t.Context(), storetest.URL(t))
+	other, err := store.Open(t.Context(), newURL(t))
 	require.NoError(t, err)
 	defer other.Close()
 	require.NoError(t, other.InTx(t.Context(), func(tx *store.Store) error {

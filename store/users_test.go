@@ -10,12 +10,11 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 func TestSignUp(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	su, err := st.SignUp(t.Context(), store.SignUp{Email: "  Ada@Example.COM ", PasswordHash: "hash", Name: "Ada", IP: anIP})
 	require.NoError(t, err)
 	require.Equal(t, "ada@example.com", su.User.Email)
@@ -45,7 +44,7 @@ func TestSignUp(t *testing.T) {
 // A name that is not given is NULL, and so is an address.
 func TestSignUpWithoutNameAndAddress(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	su, err := st.SignUp(t.Context(), store.SignUp{Email: newEmail(), PasswordHash: "hash", TeamName: "Engines"})
 	require.NoError(t, err)
 	require.Nil(t, su.User.Name)
@@ -56,7 +55,7 @@ func TestSignUpWithoutNameAndAddress(t *testing.T) {
 // In the TypeScript app an e-mail of 94 characters or more leaves a user without a team.
 func TestSignUpCutsTheDefaultTeamName(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	for _, n := range []int{80, 81, 82, 94, 243} { // and 12 for @example.com
 		email := strings.Repeat("ä", n) + "@example.com"
 		su, err := st.SignUp(t.Context(), store.SignUp{Email: email, PasswordHash: "hash"})
@@ -69,7 +68,7 @@ func TestSignUpCutsTheDefaultTeamName(t *testing.T) {
 // An address that the TypeScript app stored as it was typed is one address here.
 func TestAnEmailIsOneAccountInAnyCase(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	id, err := db.NewUser{Email: "Grace@Example.com", PasswordHash: "theirs"}.Insert(t.Context(), st.Conn())
 	require.NoError(t, err)
 
@@ -84,7 +83,7 @@ func TestAnEmailIsOneAccountInAnyCase(t *testing.T) {
 // e-mail; the next attempt has the next id.
 func TestSignUpOverATakenID(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	_, err := db.NewUser{ID: new(db.UserID(1)), Email: newEmail(), PasswordHash: "hash"}.Insert(t.Context(), st.Conn())
 	require.NoError(t, err)
 	p := store.SignUp{Email: newEmail(), PasswordHash: "hash", Name: " \t"}
@@ -103,7 +102,7 @@ func TestSignUpOverATakenID(t *testing.T) {
 // The address is stored as the column can hold it and as others can use it.
 func TestAddressesAreStoredPlain(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	for _, ip := range []string{"::ffff:198.51.100.1", "fe80::1%a-zone-with-a-long-long-long-long-long-name", "2001:db8::1"} {
 		require.NoError(t, st.RecordSignIn(t.Context(), store.Actor{UserID: h.owner.ID, IP: netip.MustParseAddr(ip)}))
@@ -114,7 +113,7 @@ func TestAddressesAreStoredPlain(t *testing.T) {
 
 func TestRecordSignInLogsInTheEarliestTeam(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	_, _, err := st.CreateTeam(t.Context(), store.CreateTeam{Actor: h.actor, Name: "Second"})
 	require.NoError(t, err)
@@ -131,7 +130,7 @@ func TestRecordSignInLogsInTheEarliestTeam(t *testing.T) {
 
 func TestUpdateAccount(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	email := newEmail()
 
@@ -158,7 +157,7 @@ func TestUpdateAccount(t *testing.T) {
 
 func TestUpdatePassword(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	require.NoError(t, st.UpdatePassword(t.Context(), store.UpdatePassword{Actor: h.actor, PasswordHash: "second", Expected: "hash"}))
 	require.ErrorIs(t, st.UpdatePassword(t.Context(), store.UpdatePassword{Actor: h.actor, PasswordHash: "third", Expected: "hash"}), store.ErrConflict)
@@ -171,7 +170,7 @@ func TestUpdatePassword(t *testing.T) {
 
 func TestDeleteAccount(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	_, token := h.invite(guest.owner.Email, db.RoleOwner)
 	_, _, err := st.AcceptInvitation(t.Context(), store.AcceptInvitation{Actor: guest.actor, Token: token})
@@ -211,7 +210,7 @@ func TestDeleteAccount(t *testing.T) {
 // In the TypeScript app a long e-mail makes the account undeletable.
 func TestDeleteAccountCutsALongEmail(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	email := strings.Repeat("ö", 243) + "@example.com"
 	for range 2 {
 		su, err := st.SignUp(t.Context(), store.SignUp{Email: email, PasswordHash: "hash"})
@@ -224,7 +223,7 @@ func TestDeleteAccountCutsALongEmail(t *testing.T) {
 
 func TestDeleteAccountOfALastOwner(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	h.join(db.RoleMember)
 	second, _, err := st.CreateTeam(t.Context(), store.CreateTeam{Actor: h.actor, Name: "Second"})

@@ -15,7 +15,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // Round trips are counted where they happen, on the wire: a client waits for the server
@@ -24,7 +23,7 @@ import (
 func TestEachOperationIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	wire := new(wire)
-	st := store.New(wire.pool(t, storetest.URL(t)))
+	st := newStore(t, wire.count)
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			warm := op.prepare(t, st)
@@ -42,7 +41,7 @@ func TestEachOperationIsOneRoundTrip(t *testing.T) {
 func TestRoundTripsAreCounted(t *testing.T) {
 	t.Parallel()
 	wire := new(wire)
-	st := store.New(wire.pool(t, storetest.URL(t)))
+	st := newStore(t, wire.count)
 	h := newHouse(t, st)
 	count := func(f func() error) int64 {
 		require.NoError(t, f())
@@ -59,7 +58,7 @@ func TestRoundTripsAreCounted(t *testing.T) {
 func TestARefusalIsTwoRoundTripsAtMost(t *testing.T) {
 	t.Parallel()
 	wire := new(wire)
-	st := store.New(wire.pool(t, storetest.URL(t)))
+	st := newStore(t, wire.count)
 	h, other := newHouse(t, st), newHouse(t, st)
 	inv, token := h.invite(newEmail(), "member")
 	ctx := t.Context()
@@ -95,7 +94,7 @@ func TestARefusalIsTwoRoundTripsAtMost(t *testing.T) {
 func TestEachOutcomeOfAnEventIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	wire := new(wire)
-	h := newHouse(t, store.New(wire.pool(t, storetest.URL(t))))
+	h := newHouse(t, newStore(t, wire.count))
 	e := h.event(db.SubscriptionActive)
 	again := e // by its own event's id, and a second earlier
 	again.EventID, again.Created = e.EventID+"_earlier", e.Created.Add(-time.Second)
@@ -134,11 +133,9 @@ func TestOperationsAreAllListed(t *testing.T) {
 // wire counts the round trips of the connections of a pool.
 type wire struct{ roundTrips atomic.Int64 }
 
-// pool has one connection, so that what was prepared stays prepared; and so every
+// count has the pool count, and have one connection, so that what was prepared stays prepared; and so every
 // operation is shown to need no second one.
-func (w *wire) pool(t *testing.T, url string) *pgxpool.Pool {
-	config, err := pgxpool.ParseConfig(url)
-	require.NoError(t, err)
+func (w *wire) count(config *pgxpool.Config) {
 	config.MaxConns = 1
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	dial := config.ConnConfig.DialFunc
@@ -146,10 +143,6 @@ func (w *wire) pool(t *testing.T, url string) *pgxpool.Pool {
 		conn, err := dial(ctx, network, addr)
 		return &wireConn{Conn: conn, wire: w}, err
 	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool
 }
 
 type wireConn struct {

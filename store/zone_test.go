@@ -12,7 +12,6 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
 // The columns have no zone and hold UTC, whatever zone and date style the server, the
@@ -30,14 +29,14 @@ func TestTimesAreUTCInEveryZone(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(session["timezone"], " ", session["datestyle"]), func(t *testing.T) {
 			t.Parallel()
-			database := pgx.Identifier{column[string](t, storetest.New(t), "SELECT current_database()")[0]}.Sanitize()
-			exec(t, storetest.New(t), "ALTER DATABASE "+database+" SET timezone TO 'Canada/Newfoundland'")
-			st := store.New(configuredPool(t, func(config *pgxpool.Config) {
+			databaseSetting(t, "timezone", "Canada/Newfoundland")
+			st := newStore(t, func(config *pgxpool.Config) {
 				for name, value := range session {
 					config.ConnConfig.RuntimeParams[name] = value
 				}
-			}))
-			zone := column[string](t, st, "SHOW timezone")[0]
+			})
+			var zone string
+			require.NoError(t, st.Conn().QueryRow(t.Context(), "SHOW timezone").Scan(&zone))
 			if session["timezone"] == "" {
 				require.Equal(t, "Canada/Newfoundland", zone)
 			} else {
