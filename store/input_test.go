@@ -54,7 +54,7 @@ func newPremises(t *testing.T) *premises {
 	p.invited, p.token = p.invite(newEmail(), db.RoleMember)
 	_, p.foreign = p.other.invite(p.guest.owner.Email, db.RoleMember)
 	bare, err := db.NewInvitation{TeamID: p.team.ID, Email: p.guest.owner.Email, Role: db.RoleMember, InvitedBy: p.owner.ID}.
-		Insert(t.Context(), st.Conn())
+		Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	p.bare = bare
 	_, _, err = st.CreateTeam(t.Context(), store.CreateTeam{Actor: p.actor, Name: "Second"})

@@ -58,7 +58,7 @@ func TestInviteMemberRefuses(t *testing.T) {
 	require.ErrorIs(t, invite(h.actor, h.team.ID, strings.ToUpper(pending.Email)), store.ErrAlreadyInvited)
 
 	// Nor does a refusal put an expired invitation away.
-	_, err := db.NewInvitation{TeamID: h.team.ID, Email: member.User.Email, Role: db.RoleMember, InvitedBy: h.owner.ID}.Insert(t.Context(), st.Conn())
+	_, err := db.NewInvitation{TeamID: h.team.ID, Email: member.User.Email, Role: db.RoleMember, InvitedBy: h.owner.ID}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	exec(t, st, "UPDATE invitations SET expires_at = '2001-01-01' WHERE email = $1 AND status = 'pending'", member.User.Email)
 	require.ErrorIs(t, invite(h.actor, h.team.ID, member.User.Email), store.ErrAlreadyMember)
@@ -102,7 +102,7 @@ func TestAcceptInvitation(t *testing.T) {
 
 	// A member who accepts keeps the role that stands. Such an invitation is the
 	// TypeScript app's: this Store would not send it.
-	id, err := db.NewInvitation{TeamID: h.team.ID, Email: guest.owner.Email, Role: db.RoleOwner, InvitedBy: h.owner.ID}.Insert(t.Context(), st.Conn())
+	id, err := db.NewInvitation{TeamID: h.team.ID, Email: guest.owner.Email, Role: db.RoleOwner, InvitedBy: h.owner.ID}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	again, joined, err := st.AcceptInvitation(t.Context(), store.AcceptInvitation{Actor: guest.actor, InvitationID: id})
 	require.NoError(t, err)
@@ -201,14 +201,14 @@ func TestInvitationsOfTheTypeScriptApp(t *testing.T) {
 	t.Parallel()
 	st := newStore(t)
 	h := newHouse(t, st)
-	id, err := db.NewInvitation{TeamID: h.team.ID, Email: "As.Typed@Example.com", Role: db.RoleMember, InvitedBy: h.owner.ID}.Insert(t.Context(), st.Conn())
+	id, err := db.NewInvitation{TeamID: h.team.ID, Email: "As.Typed@Example.com", Role: db.RoleMember, InvitedBy: h.owner.ID}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	su, err := st.SignUpWithInvitation(t.Context(), store.SignUpWithInvitation{InvitationID: id, Email: "as.typed@example.com", PasswordHash: "hash"})
 	require.NoError(t, err)
 	require.Equal(t, h.team.ID, su.Team.ID)
 
 	// In that app a plain member may invite, an owner even.
-	id, err = db.NewInvitation{TeamID: h.team.ID, Email: newEmail(), Role: db.RoleOwner, InvitedBy: su.User.ID}.Insert(t.Context(), st.Conn())
+	id, err = db.NewInvitation{TeamID: h.team.ID, Email: newEmail(), Role: db.RoleOwner, InvitedBy: su.User.ID}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	_, err = st.SignUpWithInvitation(t.Context(), store.SignUpWithInvitation{InvitationID: id, Email: column[string](t, st, "SELECT email FROM invitations WHERE id = $1", id)[0], PasswordHash: "hash"})
 	require.ErrorIs(t, err, store.ErrInvitationNotPending)

@@ -87,13 +87,13 @@ func TestTeamWithMembersJSON(t *testing.T) {
 	ctx := t.Context()
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.FixedZone("", -9000)) // 05:34:05.678 in UTC
 	user := func(id db.UserID, name *string) db.UserID {
-		id, err := db.NewUser{ID: &id, Name: name, Email: fmt.Sprintf("user%d@example.com", id), PasswordHash: "hash"}.Insert(ctx, st.Conn())
+		id, err := db.NewUser{ID: &id, Name: name, Email: fmt.Sprintf("user%d@example.com", id), PasswordHash: "hash"}.Insert(ctx, admin(st))
 		require.NoError(t, err)
 		return id
 	}
 	team := func(row db.NewTeam) {
 		row.CreatedAt, row.UpdatedAt = &moment, new(moment.Add(time.Hour))
-		_, err := row.Insert(ctx, st.Conn())
+		_, err := row.Insert(ctx, admin(st))
 		require.NoError(t, err)
 	}
 	ada, nameless := user(11, new("Ada")), user(12, nil)
@@ -102,7 +102,7 @@ func TestTeamWithMembersJSON(t *testing.T) {
 	team(db.NewTeam{ID: new(db.TeamID(22)), Name: `Empty "<&>"`})
 	for i, row := range []db.NewTeamMember{{UserID: ada, Role: db.RoleOwner}, {UserID: nameless, Role: db.RoleMember}} {
 		row.ID, row.TeamID, row.JoinedAt = new(db.TeamMemberID(31+i)), 21, new(moment.Add(time.Duration(i)*time.Minute))
-		_, err := row.Insert(ctx, st.Conn())
+		_, err := row.Insert(ctx, admin(st))
 		require.NoError(t, err)
 	}
 

@@ -176,7 +176,7 @@ func readState(t *testing.T, st *store.Store) (s state) {
 			ELSE 'in ' || round(extract(epoch FROM expires_at - timezone('utc', now())) / 3600) || ' h'
 		END FROM invitations ORDER BY id`)
 	queue(&batch, &s.log, `SELECT team_id, coalesce(user_id, 0), action, coalesce(ip_address, 'NULL') FROM activity_logs ORDER BY id`)
-	require.NoError(t, st.Conn().SendBatch(t.Context(), &batch).Close())
+	require.NoError(t, admin(st).SendBatch(t.Context(), &batch).Close())
 	return s
 }
 
@@ -642,7 +642,7 @@ var moves = []move{
 		inv := d.invitation(func(inv invitationRow) bool { return inv.HasToken && inv.Ends != over })
 		return beside(inv, func(m *model) bool { return inv.HasToken }, func(r *run) error {
 			find(r.m.invitations, func(row invitationRow) bool { return row.ID == inv.ID }).Ends = over
-			_, err := r.st.Conn().Exec(r.ctx, "UPDATE invitations SET expires_at = timezone('utc', now()) - interval '1 s' WHERE id = $1", inv.ID)
+			_, err := admin(r.st).Exec(r.ctx, "UPDATE invitations SET expires_at = timezone('utc', now()) - interval '1 s' WHERE id = $1", inv.ID)
 			return err
 		})
 	}},
@@ -652,15 +652,15 @@ var moves = []move{
 	{"TypeScript signs up", 1, false, fewTeams, func(d *draw) step {
 		email := strings.ToUpper(d.address())
 		return beside(email, func(m *model) bool { return m.userByEmail(email) == nil }, func(r *run) error {
-			user, err := db.NewUser{Email: email, PasswordHash: "hash", Role: new(db.RoleOwner)}.Insert(r.ctx, r.st.Conn())
+			user, err := db.NewUser{Email: email, PasswordHash: "hash", Role: new(db.RoleOwner)}.Insert(r.ctx, admin(r.st))
 			if err != nil {
 				return err
 			}
-			team, err := db.NewTeam{Name: "Team"}.Insert(r.ctx, r.st.Conn())
+			team, err := db.NewTeam{Name: "Team"}.Insert(r.ctx, admin(r.st))
 			if err != nil {
 				return err
 			}
-			seat, err := db.NewTeamMember{UserID: user, TeamID: team, Role: db.RoleOwner}.Insert(r.ctx, r.st.Conn())
+			seat, err := db.NewTeamMember{UserID: user, TeamID: team, Role: db.RoleOwner}.Insert(r.ctx, admin(r.st))
 			r.m.users = append(r.m.users, userRow{user, null, email, "hash", db.RoleOwner, false})
 			r.m.teams = append(r.m.teams, newTeamRow(team, "Team"))
 			r.m.members = append(r.m.members, memberRow{seat, user, team, db.RoleOwner})
@@ -683,7 +683,7 @@ var moves = []move{
 		return beside(n, func(m *model) bool {
 			return m.membership(team, n.InvitedBy) != nil && m.pending(team, n.Email) == nil
 		}, func(r *run) error {
-			id, err := n.Insert(r.ctx, r.st.Conn())
+			id, err := n.Insert(r.ctx, admin(r.st))
 			r.m.invitations = append(r.m.invitations, invitationRow{id, team, n.Email, n.Role, n.InvitedBy, db.InvitationPending, false, never})
 			return err
 		})
@@ -703,7 +703,7 @@ var moves = []move{
 		}, func(r *run) error {
 			user := r.m.user(id)
 			user.Deleted, user.Email = true, fmt.Sprintf("%s-%d-deleted", user.Email, id)
-			_, err := r.st.Conn().Exec(r.ctx, "UPDATE users SET deleted_at = timezone('utc', now()), email = $2 WHERE id = $1", id, user.Email)
+			_, err := admin(r.st).Exec(r.ctx, "UPDATE users SET deleted_at = timezone('utc', now()), email = $2 WHERE id = $1", id, user.Email)
 			return err
 		})
 	}},

@@ -52,7 +52,7 @@ func TestALockThatIsNotHadInTime(t *testing.T) {
 	h := newHouse(t, st)
 	member := h.join("member")
 
-	require.NoError(t, st.InTx(t.Context(), func(other *store.Store) error {
+	require.NoError(t, newStore(t).InTx(t.Context(), func(other *store.Store) error {
 		exec(t, other, "SELECT FROM teams WHERE id = $1 FOR NO KEY UPDATE", h.team.ID)
 		err := st.RemoveMember(t.Context(), store.RemoveMember{Actor: h.actor, TeamID: h.team.ID, MemberID: member.TeamMember.ID})
 		var pgErr *pgconn.PgError

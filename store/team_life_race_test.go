@@ -215,7 +215,7 @@ func names(taken []exit) (names []string) {
 // newCrews makes n teams, each of some owners and then some plain members.
 func newCrews(t *testing.T, st *store.Store, n, owners, members int) [][]*house {
 	t.Helper()
-	rows, err := st.Conn().Query(t.Context(), `
+	rows, err := admin(st).Query(t.Context(), `
 		WITH team AS (
 			INSERT INTO teams (name, created_at, updated_at) SELECT 'Crew', timezone('utc', now()), timezone('utc', now()) FROM generate_series(1, $1::integer) RETURNING id
 		), person AS (
@@ -250,7 +250,7 @@ func readCrews(t *testing.T, st *store.Store, teams [][]*house) []crew {
 			ids[j] = int64(h.owner.ID)
 		}
 		var gone []bool
-		require.NoError(t, st.Conn().QueryRow(t.Context(), `SELECT teams.deleted_at IS NOT NULL,
+		require.NoError(t, admin(st).QueryRow(t.Context(), `SELECT teams.deleted_at IS NOT NULL,
 				(SELECT count(*) FROM activity_logs WHERE team_id = teams.id AND action <> 'SIGN_UP'),
 				(SELECT array_agg(coalesce(team_members.role, '') ORDER BY users.id) FROM users LEFT JOIN team_members ON team_id = teams.id AND user_id = users.id WHERE users.id = ANY ($2)),
 				(SELECT array_agg(users.deleted_at IS NOT NULL ORDER BY users.id) FROM users WHERE users.id = ANY ($2))
@@ -605,6 +605,7 @@ func TestInTxOnTwoTeamsInOppositeOrder(t *testing.T) {
 	t.Parallel()
 	detectDeadlocksSoon(t)
 	st := newStore(t)
+	stores := [2]*store.Store{st, newStore(t)}
 	runs := 0
 	for _, pair := range newCrews(t, st, lifeRounds, 2, 0) {
 		other := newCrews(t, st, 1, 2, 0)[0]
@@ -617,7 +618,7 @@ func TestInTxOnTwoTeamsInOppositeOrder(t *testing.T) {
 				mine[0], mine[1] = mine[1], mine[0]
 			}
 			first := true
-			return st.InTx(t.Context(), func(tx *store.Store) error {
+			return stores[i].InTx(t.Context(), func(tx *store.Store) error {
 				mu.Lock()
 				runs++
 				mu.Unlock()
@@ -805,7 +806,7 @@ func TestPurgesShareTheWork(t *testing.T) {
 	h := newHouse(t, st)
 	before := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	exec(t, st, `INSERT INTO activity_logs (team_id, action, "timestamp") SELECT $1, 'OLD', $2::timestamp - i * interval '1 ms' FROM generate_series(1, 100) AS i`, h.team.ID, before)
-	require.NoError(t, st.InTx(t.Context(), func(tx *store.Store) error {
+	require.NoError(t, newStore(t).InTx(t.Context(), func(tx *store.Store) error {
 		exec(t, tx, `SELECT FROM activity_logs WHERE "timestamp" < $1 ORDER BY "timestamp" LIMIT 30 FOR UPDATE`, before)
 		removed, err := st.PurgeActivity(t.Context(), before, 10)
 		require.EqualValues(t, 70, removed)

@@ -511,7 +511,7 @@ func TestResendInvitation(t *testing.T) {
 	require.WithinDuration(t, inv.InvitedAt.Add(7*24*time.Hour), *again.ExpiresAt, time.Minute)
 
 	// One of the TypeScript app's, which has no token and no end, gets them.
-	bare, err := db.NewInvitation{TeamID: h.team.ID, Email: newEmail(), Role: db.RoleOwner, InvitedBy: member.owner.ID}.Insert(t.Context(), st.Conn())
+	bare, err := db.NewInvitation{TeamID: h.team.ID, Email: newEmail(), Role: db.RoleOwner, InvitedBy: member.owner.ID}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	_, bareToken, err := h.resend(bare, 0)
 	require.NoError(t, err)
@@ -579,7 +579,7 @@ func TestInvitationsForEmail(t *testing.T) {
 	a.invite(newEmail(), db.RoleMember)
 	canceled, _ := b.invite(email, db.RoleMember)
 	require.NoError(t, st.CancelInvitation(t.Context(), store.CancelInvitation{Actor: b.actor, TeamID: b.team.ID, InvitationID: canceled.ID}))
-	typed, err := db.NewInvitation{TeamID: c.team.ID, Email: strings.ToUpper(email), Role: db.RoleOwner, InvitedBy: c.owner.ID}.Insert(t.Context(), st.Conn())
+	typed, err := db.NewInvitation{TeamID: c.team.ID, Email: strings.ToUpper(email), Role: db.RoleOwner, InvitedBy: c.owner.ID}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	_, token := d.invite(email, db.RoleMember)
 
@@ -715,7 +715,7 @@ func TestPurgeActivity(t *testing.T) {
 		// In the fourth batch. Before the server has begun that one it would let the cancel
 		// request pass, and then sleep.
 		var sleeps bool
-		return st.Conn().QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')").Scan(&sleeps) == nil && sleeps
+		return admin(st).QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')").Scan(&sleeps) == nil && sleeps
 	}, 10*time.Second, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)

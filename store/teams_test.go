@@ -75,7 +75,7 @@ func TestTeamForUserIsOneTeam(t *testing.T) {
 	moved := make(chan error)
 	go func() {
 		for ctx.Err() == nil {
-			if _, err := st.Conn().Exec(t.Context(), "UPDATE team_members SET team_id = CASE team_id WHEN $2 THEN $3 ELSE $2 END WHERE user_id = $1", seat...); err != nil {
+			if _, err := admin(st).Exec(t.Context(), "UPDATE team_members SET team_id = CASE team_id WHEN $2 THEN $3 ELSE $2 END WHERE user_id = $1", seat...); err != nil {
 				moved <- err
 				return
 			}

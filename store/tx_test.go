@@ -16,7 +16,7 @@ var errGivenUp = errors.New("given up")
 
 func TestInTxCommitsTogether(t *testing.T) {
 	t.Parallel()
-	st := newStore(t)
+	st, other := newStore(t), newStore(t)
 	exec(t, st, "CREATE TABLE note (text text)")
 	email := newEmail()
 	require.NoError(t, st.InTx(t.Context(), func(tx *store.Store) error {
@@ -26,7 +26,7 @@ func TestInTxCommitsTogether(t *testing.T) {
 		if _, err := tx.Conn().Exec(t.Context(), "INSERT INTO note VALUES ('mine')"); err != nil {
 			return err
 		}
-		_, err := st.UserByEmail(t.Context(), email)
+		_, err := other.UserByEmail(t.Context(), email)
 		require.ErrorIs(t, err, store.ErrNotFound, "seen before the commit")
 		return nil
 	}))
@@ -90,12 +90,12 @@ func TestInTxDoesNotCommitAnAbortedTransaction(t *testing.T) {
 // one of them, InTx runs it again, and both succeed.
 func TestInTxRetriesADeadlock(t *testing.T) {
 	t.Parallel()
-	st := newStore(t)
+	st, other := newStore(t), newStore(t)
 	exec(t, st, "CREATE TABLE tally (id int PRIMARY KEY, n int NOT NULL)")
 	exec(t, st, "INSERT INTO tally VALUES (1, 0), (2, 0)")
 	both := make(chan struct{}, 2)
 	runs := make(chan int, 10)
-	add := func(first, second int) error {
+	add := func(st *store.Store, first, second int) error {
 		run := 0
 		return st.InTx(t.Context(), func(tx *store.Store) error {
 			run++
@@ -115,7 +115,7 @@ func TestInTxRetriesADeadlock(t *testing.T) {
 			return err
 		})
 	}
-	for _, err := range race(func() error { return add(1, 2) }, func() error { return add(2, 1) }) {
+	for _, err := range race(func() error { return add(st, 1, 2) }, func() error { return add(other, 2, 1) }) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, []int{2, 2}, column[int](t, st, "SELECT n FROM tally ORDER BY id"))
@@ -172,12 +172,12 @@ func TestInTxEndsWithItsContext(t *testing.T) {
 // Whatever the session's default, InTx reads what was committed while it waited.
 func TestInTxIsReadCommitted(t *testing.T) {
 	t.Parallel()
+	databaseSetting(t, "default_transaction_isolation", "repeatable read")
 	st := newStore(t)
-	exec(t, st, "ALTER DATABASE "+column[string](t, st, "SELECT quote_ident(current_database())")[0]+" SET default_transaction_isolation = 'repeatable read'")
-	other, err := store.Open(t.Context(), newURL(t))
-	require.NoError(t, err)
-	defer other.Close()
-	require.NoError(t, other.InTx(t.Context(), func(tx *store.Store) error {
+	var outside string
+	require.NoError(t, st.Conn().QueryRow(t.Context(), "SHOW transaction_isolation").Scan(&outside))
+	require.Equal(t, "repeatable read", outside)
+	require.NoError(t, st.InTx(t.Context(), func(tx *store.Store) error {
 		require.Equal(t, []string{"read committed"}, column[string](t, tx, "SHOW transaction_isolation"))
 		return nil
 	}))

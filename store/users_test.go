@@ -69,7 +69,7 @@ func TestSignUpCutsTheDefaultTeamName(t *testing.T) {
 func TestAnEmailIsOneAccountInAnyCase(t *testing.T) {
 	t.Parallel()
 	st := newStore(t)
-	id, err := db.NewUser{Email: "Grace@Example.com", PasswordHash: "theirs"}.Insert(t.Context(), st.Conn())
+	id, err := db.NewUser{Email: "Grace@Example.com", PasswordHash: "theirs"}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 
 	_, err = st.SignUp(t.Context(), store.SignUp{Email: "grace@example.com", PasswordHash: "hash"})
@@ -84,7 +84,7 @@ func TestAnEmailIsOneAccountInAnyCase(t *testing.T) {
 func TestSignUpOverATakenID(t *testing.T) {
 	t.Parallel()
 	st := newStore(t)
-	_, err := db.NewUser{ID: new(db.UserID(1)), Email: newEmail(), PasswordHash: "hash"}.Insert(t.Context(), st.Conn())
+	_, err := db.NewUser{ID: new(db.UserID(1)), Email: newEmail(), PasswordHash: "hash"}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	p := store.SignUp{Email: newEmail(), PasswordHash: "hash", Name: " \t"}
 	_, err = st.SignUp(t.Context(), p)
@@ -231,7 +231,7 @@ func TestDeleteAccountOfALastOwner(t *testing.T) {
 	_, _, err = st.CreateTeam(t.Context(), store.CreateTeam{Actor: h.actor, Name: "Nobody else in it"})
 	require.NoError(t, err)
 	other := newHouse(t, st)
-	_, err = db.NewTeamMember{UserID: other.owner.ID, TeamID: second.ID, Role: db.RoleMember}.Insert(t.Context(), st.Conn())
+	_, err = db.NewTeamMember{UserID: other.owner.ID, TeamID: second.ID, Role: db.RoleMember}.Insert(t.Context(), admin(st))
 	require.NoError(t, err)
 	before := snapshot(t, st)
 
