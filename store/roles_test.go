@@ -34,7 +34,7 @@ func newRoles(t *testing.T) roles {
 	n := time.Now().UnixNano()
 	r := roles{
 		Grants: schema.Grants{Application: fmt.Sprintf("App %d", n), Purge: fmt.Sprintf("purge_%d", n)},
-		owner:  storetest.New(t),
+		owner:  newStore(t),
 	}
 	t.Cleanup(func() {
 		for _, role := range []string{r.Application, r.Purge} {
@@ -47,9 +47,9 @@ func newRoles(t *testing.T) roles {
 	_, err := schema.Grant(t.Context(), storetest.Pool(t), r.Grants)
 	require.NoError(t, err)
 	as := func(role string) *store.Store {
-		return store.New(configuredPool(t, func(config *pgxpool.Config) {
+		return newStore(t, func(config *pgxpool.Config) {
 			config.ConnConfig.RuntimeParams["role"] = role
-		}))
+		})
 	}
 	r.application, r.purge = as(r.Application), as(r.Purge)
 	return r

@@ -17,7 +17,7 @@ import (
 // when its turn comes: that one's subscriptions may be changing.
 func TestAnEventIsOfTheTeamThatItLocked(t *testing.T) {
 	t.Parallel()
-	st := newStore(t)
+	st, beside := newStore(t), newStore(t)
 	h, other := newHouse(t, st), newHouse(t, st)
 	event := db.ApplySubscriptionParams{
 		SubscriptionID: "sub_1", StripeCustomerID: "cus_1", Status: db.SubscriptionActive,
@@ -37,7 +37,7 @@ func TestAnEventIsOfTheTeamThatItLocked(t *testing.T) {
 	}
 
 	_, err := apply(func() {
-		require.NoError(t, st.LinkStripeCustomer(t.Context(), store.LinkStripeCustomer{TeamID: h.team.ID, CustomerID: "cus_1"}))
+		require.NoError(t, beside.LinkStripeCustomer(t.Context(), store.LinkStripeCustomer{TeamID: h.team.ID, CustomerID: "cus_1"}))
 	})
 	require.ErrorIs(t, err, pgx.ErrNoRows, "the customer had no team")
 	require.Empty(t, column[string](t, st, "SELECT id FROM subscription_events"))

@@ -723,7 +723,7 @@ func TestPurgeActivityBesideWriters(t *testing.T) {
 		writers = 4
 		longest = 100 * time.Millisecond
 	)
-	old := 200_000
+	old := 20_000 + repeats(180_000)
 	if scale {
 		old = 1_000_000
 	}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -12,10 +13,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/internal/throwaway"
+	"github.com/rowhouse/rowhouse/schema"
 	"github.com/rowhouse/rowhouse/store"
 	"github.com/rowhouse/rowhouse/store/storetest"
 )
@@ -51,6 +54,14 @@ var variants = map[string]variant{
 		oneConnection: true,
 	},
 
+	"application_role": {
+		url: func(t *testing.T, direct *url.URL) {
+			grantRoles(t)
+			query(direct, "role", testRole)
+		},
+		leavesOut: ofRoles,
+	},
+
 	"pgbouncer": {
 		url: func(t *testing.T, direct *url.URL) {
 			proxy, err := pgbouncer(direct)
@@ -60,7 +71,7 @@ var variants = map[string]variant{
 			*direct = *through
 			query(direct, "default_query_exec_mode", "exec")
 		},
-		leavesOut: left(noPlans, texts, preparesNothing),
+		leavesOut: left(noPlans, texts, preparesNothing, ofRoles),
 	},
 }
 
@@ -98,6 +109,16 @@ var preparesNothing = map[string]string{
 	"TestUnknownIDsInEachExecMode/describe_exec":   lost,
 }
 
+// ofRoles: tests that become a role by the connection string.
+var ofRoles = map[string]string{
+	"TestOperationsUnderTheirRoles": ownRoles,
+	"TestStatementsUnderTheirRoles": ownRoles,
+	"TestRolesMayDoNothingElse":     ownRoles,
+	"TestNoRightIsIdle":             ownRoles,
+}
+
+const ownRoles = "the test becomes roles of its own by the connection string"
+
 const lost = "PgBouncer before 1.21 loses what the mode prepares"
 
 // left is what any of the lists leaves out.
@@ -118,6 +139,43 @@ func query(u *url.URL, name, value string) {
 	values.Set(name, value)
 	u.RawQuery = values.Encode()
 }
+
+// testRole is a member of the application's role and of the one for purges, and so may do
+// what the operations need, and no more.
+const testRole = "rowhouse_test_service"
+
+// grantRoles grants the roles what they need in the test's database. Tables that the test
+// makes by itself are the role's as well.
+func grantRoles(t *testing.T) {
+	t.Helper()
+	ctx, pool := t.Context(), storetest.Pool(t)
+	if _, granted := granted.LoadOrStore(pool, nil); granted {
+		return
+	}
+	t.Cleanup(func() { granted.Delete(pool) })
+	grants := schema.Grants{Application: "rowhouse_test_application", Purge: "rowhouse_test_purge"}
+	_, err := pool.Exec(ctx, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+	require.NoError(t, err)
+	createRoles.Do(func() { // they are the server's, and so all tests'
+		if _, err = schema.Grant(ctx, pool, grants); err != nil {
+			return
+		}
+		_, err = pool.Exec(ctx, "CREATE ROLE "+testRole+" IN ROLE "+grants.Application+", "+grants.Purge)
+		if pgErr := new(pgconn.PgError); errors.As(err, &pgErr) && pgErr.Code == "42710" {
+			err = nil // of a run before this one, on a server that is not of this one
+		}
+	})
+	require.NoError(t, err)
+	_, err = schema.Grant(ctx, pool, grants)
+	require.NoError(t, err)
+	_, err = pool.Exec(ctx, "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO "+testRole)
+	require.NoError(t, err)
+}
+
+var (
+	granted     sync.Map // the pools of databases
+	createRoles sync.Once
+)
 
 // pgbouncer is the proxy of this process, before the server that the first call names.
 func pgbouncer(server *url.URL) (*throwaway.PgBouncer, error) {
@@ -147,7 +205,7 @@ func repeats(n int) int {
 	if os.Getenv(variantVariable) == "" {
 		return n
 	}
-	return max(3, n/30)
+	return max(3, n/100)
 }
 
 // newURL is the URL of the test's database.
