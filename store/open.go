@@ -34,6 +34,7 @@ var sessionDefaults = map[string]string{
 	"lock_timeout":                        "10s",
 	"idle_in_transaction_session_timeout": "60s",
 	"default_transaction_isolation":       "read committed",
+	"datestyle":                           "ISO",
 }
 
 // How long a peer may be silent before its connection is given up: keepalive's four
@@ -66,17 +67,19 @@ const (
 //   - idle_in_transaction_session_timeout=60s: a transaction whose client hangs or is
 //     gone holds its locks no longer.
 //   - default_transaction_isolation=read committed, which the Store's rules rest on.
+//   - datestyle=ISO: where times come as text, with default_query_exec_mode=exec or
+//     simple_protocol, pgx reads no other style.
 //   - application_name=NAME, the program's file name, for pg_stat_activity.
 //
 // A TCP connection whose other end is silent for 30 s, be it idle or not acknowledging
 // what was sent, is closed. (The latter on Linux alone.)
 //
-// The last five are settings of the session. They go before what the role and the
+// The last six are settings of the session. They go before what the role and the
 // database have; an empty one, as in "?statement_timeout=", is left to those.
 //
 // A proxy that pools by transaction, such as PgBouncer, refuses settings of the session
-// (SQLSTATE 08P01). Open then connects without those that are its own: set them on the
-// role. It also prepares no statements then (default_query_exec_mode=exec), unless the
+// (SQLSTATE 08P01), but for application_name and datestyle. Open then connects without
+// those that are its own: set them on the role. It also prepares no statements then (default_query_exec_mode=exec), unless the
 // string names a mode: PgBouncer before 1.21, or with max_prepared_statements=0, loses
 // them. On one that keeps them, say default_query_exec_mode=cache_statement.
 //
@@ -110,7 +113,7 @@ func openPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
 		return pool, err
 	}
 	for name := range sessionDefaults {
-		if _, ok := given[name]; !ok {
+		if _, ok := given[name]; !ok && name != "datestyle" { // a proxy keeps that one
 			delete(config.ConnConfig.RuntimeParams, name)
 		}
 	}

@@ -137,7 +137,7 @@ func execMode(mode string) func(*testing.T, *url.URL) {
 func query(u *url.URL, name, value string) {
 	values := u.Query()
 	values.Set(name, value)
-	u.RawQuery = values.Encode()
+	u.RawQuery = strings.ReplaceAll(values.Encode(), "+", "%20") // pgx, as libpq, takes + for itself
 }
 
 // testRole is a member of the application's role and of the one for purges, and so may do
