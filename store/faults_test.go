@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -78,6 +79,28 @@ func (s *scissors) next() cut {
 	next := s.plan[0]
 	s.plan = s.plan[1:]
 	return next
+}
+
+// faultless is what a test of faults prepares and looks by. Such a test makes its faults on
+// connections of its own, in the modes that matter: a variant would change nothing in it.
+func faultless(t *testing.T) *store.Store {
+	t.Helper()
+	if os.Getenv(variantVariable) != "" {
+		t.Skip("left out: faults are made on direct connections")
+	}
+	return storetest.New(t)
+}
+
+// mortalPool has connections that a test terminates.
+func mortalPool(t *testing.T, change func(*pgxpool.Config)) *pgxpool.Pool {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(storetest.URL(t))
+	require.NoError(t, err)
+	change(config)
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
 }
 
 // pool has connections that are cut, and no ping but what the Store sends.
@@ -215,7 +238,7 @@ func TestEachOperationWhenItsConnectionIsCut(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			st := storetest.New(t)
+			st := faultless(t)
 			all := whole(t, op, st)
 			for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
 				scissors := new(scissors)
@@ -257,7 +280,7 @@ func TestEachOperationIsAllOrNothingWhereverItIsCut(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			st, scissors := storetest.New(t), new(scissors)
+			st, scissors := faultless(t), new(scissors)
 			all := whole(t, op, st)
 			pool := scissors.pool(t, 4, pgx.QueryExecModeCacheStatement)
 			breaking := store.New(pool)
@@ -293,10 +316,10 @@ func TestEachOperationIsAllOrNothingWhereverItIsCut(t *testing.T) {
 // A pool whose connections have all died serves the next operation, and each one after.
 func TestAReadSurvivesTheLossOfAllConnections(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := faultless(t)
 	h := newHouse(t, st)
 	const n = 5
-	pool := configuredPool(t, func(config *pgxpool.Config) {
+	pool := mortalPool(t, func(config *pgxpool.Config) {
 		config.MaxConns = n
 		config.ConnConfig.RuntimeParams["application_name"] = "mortal"
 		config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
@@ -321,8 +344,8 @@ func TestEachOperationWhenItsBackendIsTerminated(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			st := storetest.New(t)
-			mortal := store.New(configuredPool(t, func(config *pgxpool.Config) { config.MaxConns = 1 }))
+			st := faultless(t)
+			mortal := store.New(mortalPool(t, func(config *pgxpool.Config) { config.MaxConns = 1 }))
 			require.NoError(t, op.prepare(t, st)(mortal)) // which prepares its statements, or it would wait there
 			run := op.prepare(t, st)
 			before := snapshot(t, st)
@@ -365,8 +388,8 @@ func TestEachOperationWhenItsContextEnds(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			st := storetest.New(t)
-			pool := configuredPool(t, func(config *pgxpool.Config) {
+			st := faultless(t)
+			pool := mortalPool(t, func(config *pgxpool.Config) {
 				config.MaxConns = 1
 				config.ConnConfig.RuntimeParams["application_name"] = "canceled"
 			})
@@ -432,7 +455,7 @@ func (d during) Context() context.Context { return d.ctx }
 // In a transaction a lost connection is a certain failure, but for the COMMIT's.
 func TestInTxWhenItsConnectionIsCut(t *testing.T) {
 	t.Parallel()
-	st, scissors := storetest.New(t), new(scissors)
+	st, scissors := faultless(t), new(scissors)
 	breaking := store.New(scissors.pool(t, 1, pgx.QueryExecModeCacheStatement))
 	h := newHouse(t, st)
 	const begin, operation, commit = 0, 1, 2
@@ -473,7 +496,7 @@ func TestInTxWhenItsConnectionIsCut(t *testing.T) {
 // not is lost on the way.
 func TestInviteMembersWhoseReasonsAreLost(t *testing.T) {
 	t.Parallel()
-	st, scissors := storetest.New(t), new(scissors)
+	st, scissors := faultless(t), new(scissors)
 	breaking := store.New(scissors.pool(t, 1, pgx.QueryExecModeSimpleProtocol))
 	h := newHouse(t, st)
 	p := store.InviteMembers{Actor: h.actor, TeamID: h.team.ID, Invitees: []store.Invitee{{h.owner.Email, db.RoleMember}, {newEmail(), db.RoleMember}}}
@@ -499,7 +522,7 @@ func TestInviteMembersWhoseReasonsAreLost(t *testing.T) {
 // What explains a refusal is a read: the refusal is certain, however it is cut.
 func TestARefusalWhoseReasonIsLost(t *testing.T) {
 	t.Parallel()
-	st, scissors := storetest.New(t), new(scissors)
+	st, scissors := faultless(t), new(scissors)
 	breaking := store.New(scissors.pool(t, 1, pgx.QueryExecModeSimpleProtocol))
 	h := newHouse(t, st)
 	before := snapshot(t, st)

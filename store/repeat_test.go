@@ -7,13 +7,12 @@ import (
 
 	"github.com/rowhouse/rowhouse/db"
 	"github.com/rowhouse/rowhouse/store"
-	"github.com/rowhouse/rowhouse/store/storetest"
 )
 
-// repeats is what becomes of an operation that is done again, with the same arguments,
+// repeated is what becomes of an operation that is done again, with the same arguments,
 // after an unknown outcome that was a success: what it answers, and what it writes then.
 // A refusal writes nothing.
-var repeats = map[string]struct {
+var repeated = map[string]struct {
 	answer error
 	effect map[string][2]int
 }{
@@ -57,10 +56,10 @@ var repeats = map[string]struct {
 
 func TestEachOperationRepeated(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	listed := 0
 	for _, op := range operations {
-		again, ok := repeats[op.name]
+		again, ok := repeated[op.name]
 		require.Equal(t, op.writes != nil, ok, "%s must be in the table if it writes", op.name)
 		if !ok {
 			continue
@@ -76,13 +75,13 @@ func TestEachOperationRepeated(t *testing.T) {
 		}
 		require.Equal(t, again.effect, effect(before, snapshot(t, st)), op.name)
 	}
-	require.Len(t, repeats, listed)
+	require.Len(t, repeated, listed)
 }
 
 // An owner who becomes a plain member can't ask for it again, and loses nothing by it.
 func TestChangeRoleOfOneselfRepeated(t *testing.T) {
 	t.Parallel()
-	st := storetest.New(t)
+	st := newStore(t)
 	h := newHouse(t, st)
 	h.join(db.RoleOwner)
 	p := store.ChangeRole{Actor: h.actor, TeamID: h.team.ID, MemberID: h.seat.ID, Role: db.RoleMember}

@@ -983,7 +983,7 @@ func TestCheckInvariants(t *testing.T) {
 func TestCheckInvariantsWhenTheOlderTransactionIsLast(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	st := storetest.New(t)
+	st := newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
 	require.NoError(t, st.InTx(ctx, func(tx *store.Store) error {
 		_, err := tx.Conn().Exec(ctx, "SELECT now()")
