@@ -71,7 +71,7 @@ func TestAStatementThatTakesTooLong(t *testing.T) {
 // is there, InTx says so, and the next operation has another connection.
 func TestATransactionThatIsIdleForTooLong(t *testing.T) {
 	t.Parallel()
-	databaseSetting(t, "idle_in_transaction_session_timeout", "50ms")
+	databaseSetting(t, "idle_in_transaction_session_timeout", "1s")
 	st := newStore(t, func(config *pgxpool.Config) { config.MaxConns = 1 })
 	h := newHouse(t, st)
 	before := snapshot(t, st)
