@@ -40,7 +40,7 @@ func backend(t *testing.T, st *store.Store) (pid int) {
 // as good as it was.
 func TestAStatementThatTakesTooLong(t *testing.T) {
 	t.Parallel()
-	databaseSetting(t, "statement_timeout", "200ms")
+	databaseSetting(t, "statement_timeout", "1s")
 	st := newStore(t, func(config *pgxpool.Config) { config.MaxConns = 1 })
 	h := newHouse(t, st)
 	exec(t, st, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); RETURN NEW; END $$`)
