@@ -58,8 +58,9 @@ func FuzzWebhook(f *testing.F) {
 		f.Add([]byte(checkout+object+`}}`), "")
 	}
 	for _, text := range []string{``, `{`, `{"object":"v2.core.event"}`, `{"object":"event","data":null}`, `{"data":{"object":{}}}`, "\xff",
-		`{"id":"evt_1","object":"event","type":"customer.subscription.updated","created":1}`, `{"id":"evt_1","object":"event","type":"checkout.session.completed","data":null}`,
-		 `{"id":"evt_1","type":"invoice.paid","data":{"object":{}}}`} {
+		`{"id":"evt_1","object":"event","type":"customer.subscription.updated","created":1}`,
+		`{"id":"evt_1","object":"event","type":"checkout.session.completed","data":null}`,
+		`{"id":"evt_1","type":"invoice.paid","data":{"object":{}}}`} {
 		f.Add([]byte(text), "")
 	}
 	f.Add([]byte(`{}`), "t=9223372036854775808,v1=")
