@@ -43,12 +43,16 @@ new_membership AS (
     FROM invitation JOIN teams ON teams.id = invitation.team_id
     WHERE teams.deleted_at IS NULL
         AND NOT EXISTS (SELECT FROM standing)
-        AND (teams.seat_limit IS NULL OR teams.seat_limit > (
-            SELECT count(*)
-            FROM team_members AS member
-            WHERE member.team_id = teams.id
-                AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-        ))
+        AND (teams.seat_limit IS NULL
+            -- All memberships first, which the index alone has: only when those fill the team is
+            -- each member's account looked up, for a deleted one takes no seat.
+            OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
+            OR teams.seat_limit > (
+                SELECT count(*)
+                FROM team_members AS member
+                WHERE member.team_id = teams.id
+                    AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
+            ))
     RETURNING id, user_id, team_id, role, joined_at
 ),
 membership AS (
@@ -236,12 +240,16 @@ SELECT
         WHERE inviter.team_id = invitations.team_id AND inviter.user_id = invitations.invited_by AND inviter.role = 'owner'
             AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = inviter.user_id)
     ) AS inviter_may,
-    (teams.seat_limit IS NULL OR teams.seat_limit > (
-        SELECT count(*)
-        FROM team_members AS member
-        WHERE member.team_id = teams.id
-            AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-    ))::boolean AS seat_free,
+    (teams.seat_limit IS NULL
+        -- All memberships first, which the index alone has: only when those fill the team is
+        -- each member's account looked up, for a deleted one takes no seat.
+        OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
+        OR teams.seat_limit > (
+            SELECT count(*)
+            FROM team_members AS member
+            WHERE member.team_id = teams.id
+                AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
+        ))::boolean AS seat_free,
     (
         EXISTS (SELECT FROM users WHERE lower(users.email) = lower($1::text) AND users.deleted_at IS NULL)
         OR EXISTS (SELECT FROM users WHERE users.email = $1::text)

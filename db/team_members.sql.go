@@ -25,7 +25,7 @@ changed AS (
     UPDATE team_members
     SET role = $3
     FROM actor, member
-    WHERE team_members.team_id = $1 AND team_members.id = member.id AND NOT member.has_role
+    WHERE team_members.team_id = $1 AND team_members.user_id = (SELECT member.user_id FROM member) AND NOT member.has_role
         AND (member.role <> 'owner' OR EXISTS (
             SELECT FROM team_members AS owner
             WHERE owner.team_id = $1 AND owner.role = 'owner' AND owner.id <> member.id
@@ -62,7 +62,7 @@ type ChangeRoleRow struct {
 }
 
 // ChangeRole runs after LockTeam: of two owners who demote each other the second is no
-// owner any more.
+// owner any more. It finds the row as LeaveTeam does.
 func (q *Queries) ChangeRole(ctx context.Context, db DBTX, arg ChangeRoleParams) (ChangeRoleRow, error) {
 	row := db.QueryRow(ctx, ChangeRole,
 		arg.TeamID,
@@ -147,7 +147,7 @@ WITH membership AS (
 ended AS (
     DELETE FROM team_members
     USING membership
-    WHERE team_members.team_id = $1 AND team_members.id = membership.id
+    WHERE team_members.team_id = $1 AND team_members.user_id = (SELECT membership.user_id FROM membership)
         AND (membership.role <> 'owner' OR EXISTS (
             SELECT FROM team_members AS owner
             WHERE owner.team_id = $1 AND owner.role = 'owner' AND owner.id <> membership.id
@@ -177,7 +177,9 @@ type LeaveTeamRow struct {
 	Ended bool `json:"ended"`
 }
 
-// LeaveTeam runs after LockTeam: of two last owners the second finds no other one.
+// LeaveTeam runs after LockTeam: of two last owners the second finds no other one. The
+// row is found by its user (team_members_team_id_user_id_unique): joined by its id, the
+// planner would read the whole team, which it takes to be small.
 func (q *Queries) LeaveTeam(ctx context.Context, db DBTX, arg LeaveTeamParams) (LeaveTeamRow, error) {
 	row := db.QueryRow(ctx, LeaveTeam, arg.TeamID, arg.ActorID, arg.IPAddress)
 	var i LeaveTeamRow
@@ -574,13 +576,13 @@ promoted AS (
     UPDATE team_members
     SET role = 'owner'
     FROM actor, member
-    WHERE team_members.team_id = $1 AND team_members.id = member.id
+    WHERE team_members.team_id = $1 AND team_members.user_id = (SELECT member.user_id FROM member)
 ),
 demoted AS (
     UPDATE team_members
     SET role = 'member'
     FROM actor, member
-    WHERE team_members.team_id = $1 AND team_members.id = actor.id
+    WHERE team_members.team_id = $1 AND team_members.user_id = (SELECT actor.user_id FROM actor)
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
@@ -605,7 +607,7 @@ type TransferOwnershipRow struct {
 	Found   bool `json:"found"`
 }
 
-// TransferOwnership runs after LockTeam.
+// TransferOwnership runs after LockTeam. It finds the rows as LeaveTeam does.
 func (q *Queries) TransferOwnership(ctx context.Context, db DBTX, arg TransferOwnershipParams) (TransferOwnershipRow, error) {
 	row := db.QueryRow(ctx, TransferOwnership,
 		arg.TeamID,

@@ -117,7 +117,9 @@ FROM team_members JOIN users ON users.id = team_members.user_id AND users.delete
 WHERE team_members.team_id = @team_id AND team_members.user_id = @user_id;
 
 -- name: LeaveTeam :one
--- LeaveTeam runs after LockTeam: of two last owners the second finds no other one.
+-- LeaveTeam runs after LockTeam: of two last owners the second finds no other one. The
+-- row is found by its user (team_members_team_id_user_id_unique): joined by its id, the
+-- planner would read the whole team, which it takes to be small.
 WITH membership AS (
     SELECT team_members.id, team_members.user_id, team_members.role
     FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
@@ -126,7 +128,7 @@ WITH membership AS (
 ended AS (
     DELETE FROM team_members
     USING membership
-    WHERE team_members.team_id = @team_id AND team_members.id = membership.id
+    WHERE team_members.team_id = @team_id AND team_members.user_id = (SELECT membership.user_id FROM membership)
         AND (membership.role <> 'owner' OR EXISTS (
             SELECT FROM team_members AS owner
             WHERE owner.team_id = @team_id AND owner.role = 'owner' AND owner.id <> membership.id
@@ -146,7 +148,7 @@ SELECT
 
 -- name: ChangeRole :one
 -- ChangeRole runs after LockTeam: of two owners who demote each other the second is no
--- owner any more.
+-- owner any more. It finds the row as LeaveTeam does.
 WITH actor AS (
     SELECT team_members.user_id
     FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
@@ -161,7 +163,7 @@ changed AS (
     UPDATE team_members
     SET role = @role
     FROM actor, member
-    WHERE team_members.team_id = @team_id AND team_members.id = member.id AND NOT member.has_role
+    WHERE team_members.team_id = @team_id AND team_members.user_id = (SELECT member.user_id FROM member) AND NOT member.has_role
         AND (member.role <> 'owner' OR EXISTS (
             SELECT FROM team_members AS owner
             WHERE owner.team_id = @team_id AND owner.role = 'owner' AND owner.id <> member.id
@@ -182,7 +184,7 @@ SELECT
     EXISTS (SELECT FROM changed) AS changed;
 
 -- name: TransferOwnership :one
--- TransferOwnership runs after LockTeam.
+-- TransferOwnership runs after LockTeam. It finds the rows as LeaveTeam does.
 WITH actor AS (
     SELECT team_members.id, team_members.user_id
     FROM team_members JOIN users ON users.id = team_members.user_id AND users.deleted_at IS NULL
@@ -197,13 +199,13 @@ promoted AS (
     UPDATE team_members
     SET role = 'owner'
     FROM actor, member
-    WHERE team_members.team_id = @team_id AND team_members.id = member.id
+    WHERE team_members.team_id = @team_id AND team_members.user_id = (SELECT member.user_id FROM member)
 ),
 demoted AS (
     UPDATE team_members
     SET role = 'member'
     FROM actor, member
-    WHERE team_members.team_id = @team_id AND team_members.id = actor.id
+    WHERE team_members.team_id = @team_id AND team_members.user_id = (SELECT actor.user_id FROM actor)
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)

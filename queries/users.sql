@@ -59,12 +59,16 @@ invited_to AS (
     SELECT teams.*
     FROM invitation JOIN teams ON teams.id = invitation.team_id
     WHERE teams.deleted_at IS NULL
-        AND (teams.seat_limit IS NULL OR teams.seat_limit > (
-            SELECT count(*)
-            FROM team_members AS member
-            WHERE member.team_id = teams.id
-                AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-        ))
+        AND (teams.seat_limit IS NULL
+            -- All memberships first, which the index alone has: only when those fill the team is
+            -- each member's account looked up, for a deleted one takes no seat.
+            OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
+            OR teams.seat_limit > (
+                SELECT count(*)
+                FROM team_members AS member
+                WHERE member.team_id = teams.id
+                    AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
+            ))
 ),
 new_user AS (
     INSERT INTO users (name, email, password_hash, role, created_at, updated_at)
