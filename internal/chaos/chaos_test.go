@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,25 +18,23 @@ import (
 // problem says something.
 func TestPlantedBugsAreFound(t *testing.T) {
 	honest := func(ctx context.Context, st *store.Store, op *operation) error { return op.run(ctx, st) }
+	var calls atomic.Int64 // that went well
 	for _, bug := range []struct {
 		name string
 		call func(context.Context, *store.Store, *operation) error
 		says string
 	}{
 		{"none", honest, ""},
-		{"sent again after an unknown outcome", func(ctx context.Context, st *store.Store, op *operation) error {
+		{"sent again after an answer was lost", func(ctx context.Context, st *store.Store, op *operation) error {
 			err := op.run(ctx, st)
-			for range 3 {
-				if !errors.Is(err, store.ErrOutcomeUnknown) {
-					break
-				}
-				err = op.run(context.WithoutCancel(ctx), st)
+			if errors.Is(err, store.ErrOutcomeUnknown) || err == nil && calls.Add(1)%50 == 0 {
+				return op.run(context.WithoutCancel(ctx), st)
 			}
 			return err
 		}, "is there"},
 		{"happened, and said to have failed", func(ctx context.Context, st *store.Store, op *operation) error {
 			err := op.run(ctx, st)
-			if errors.Is(err, store.ErrOutcomeUnknown) {
+			if errors.Is(err, store.ErrOutcomeUnknown) || err == nil && calls.Add(1)%50 == 0 {
 				return errors.New("lost")
 			}
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,8 +16,8 @@ import (
 )
 
 // Two seconds after the server is back, or the network is, every connection of a full pool
-// serves again, and no operation that arrives from then on has an error. Until then there
-// were operations on all of them.
+// serves again, and no operation that arrives from then on has an error: whether its
+// connections were idle meanwhile, and nothing has told the pool, or were all in use.
 func TestPoolRecovers(t *testing.T) {
 	t.Parallel()
 	const (
@@ -43,70 +44,84 @@ func TestPoolRecovers(t *testing.T) {
 		breakdowns["server down, "+string(how)] = restart(how)
 	}
 	for name, breakDown := range breakdowns {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			server, err := startServer(ctx)
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, stopServer(server)) })
-			p, err := startProxy(server.URL)
-			require.NoError(t, err)
-			t.Cleanup(p.close)
-			st, err := store.Open(ctx, p.url()+fmt.Sprintf("&pool_max_conns=%d&pool_ping_timeout=2s", connections))
-			require.NoError(t, err)
-			t.Cleanup(st.Close)
-
-			require.NoError(t, onAll(ctx, st, connections))
-			type call struct {
-				began time.Time
-				err   error
+		for _, busy := range []bool{false, true} {
+			name := name + ", the pool idle"
+			if busy {
+				name = strings.Replace(name, "idle", "busy", 1)
 			}
-			var mu sync.Mutex
-			var calls []call
-			var workers sync.WaitGroup
-			working, stop := context.WithCancel(ctx)
-			var patience atomic.Int64 // of those whose connection may be a dead one
-			patience.Store(int64(time.Second))
-			for range connections {
-				workers.Go(func() {
-					for working.Err() == nil {
-						began := time.Now()
-						ctx, cancel := context.WithTimeout(ctx, time.Duration(patience.Load()))
-						err := st.RecordActivity(ctx, store.RecordActivity{TeamID: 1, Action: chaosActivity})
-						cancel()
-						mu.Lock()
-						calls = append(calls, call{began, err})
-						mu.Unlock()
-						time.Sleep(time.Millisecond)
-					}
-				})
-			}
-			require.NoError(t, breakDown(ctx, server, p))
-			recovered := time.Now().Add(recovery)
-			time.Sleep(time.Until(recovered))
-			patience.Store(int64(20 * time.Second))
-			recovered = time.Now()
-			require.NoError(t, onAll(ctx, st, connections))
-			time.Sleep(watched)
-			stop()
-			workers.Wait()
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				server, err := startServer(ctx)
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, stopServer(server)) })
+				p, err := startProxy(server.URL)
+				require.NoError(t, err)
+				t.Cleanup(p.close)
+				st, err := store.Open(ctx, p.url()+fmt.Sprintf("&pool_max_conns=%d&pool_ping_timeout=2s", connections))
+				require.NoError(t, err)
+				t.Cleanup(st.Close)
 
-			before, after := 0, 0
-			for _, c := range calls {
-				if c.began.Before(recovered) {
-					if c.err != nil {
-						before++
-					}
-					continue
+				require.NoError(t, onAll(ctx, st, connections))
+				type call struct {
+					began time.Time
+					err   error
 				}
-				after++
-				require.NoError(t, c.err, "%s after it was back", c.began.Sub(recovered)+recovery)
-			}
-			require.NotZero(t, before, "nothing was broken")
-			require.NotZero(t, after)
-			t.Logf("%d errors of %d operations before, 0 of %d from %s after it was back", before, len(calls)-after, after, recovery)
-		})
+				var mu sync.Mutex
+				var calls []call
+				var workers sync.WaitGroup
+				working, stop := context.WithCancel(ctx)
+				var patience atomic.Int64 // of those whose connection may be a dead one
+				patience.Store(int64(time.Second))
+				work := func() {
+					for range connections {
+						workers.Go(func() {
+							for working.Err() == nil {
+								began := time.Now()
+								ctx, cancel := context.WithTimeout(ctx, time.Duration(patience.Load()))
+								err := st.RecordActivity(ctx, store.RecordActivity{TeamID: 1, Action: chaosActivity})
+								cancel()
+								mu.Lock()
+								calls = append(calls, call{began, err})
+								mu.Unlock()
+								time.Sleep(time.Millisecond)
+							}
+						})
+					}
+				}
+				if busy {
+					work()
+				}
+				require.NoError(t, breakDown(ctx, server, p))
+				recovered := time.Now().Add(recovery)
+				time.Sleep(time.Until(recovered))
+				patience.Store(int64(20 * time.Second))
+				recovered = time.Now()
+				require.NoError(t, onAll(ctx, st, connections))
+				if !busy {
+					work()
+				}
+				time.Sleep(watched)
+				stop()
+				workers.Wait()
+
+				before, after := 0, 0
+				for _, c := range calls {
+					if c.began.Before(recovered) {
+						if c.err != nil {
+							before++
+						}
+						continue
+					}
+					after++
+					require.NoError(t, c.err, "%s after it was back", c.began.Sub(recovered)+recovery)
+				}
+				require.Equal(t, busy, before > 0, "%d errors before", before)
+				require.NotZero(t, after)
+				t.Logf("%d errors of %d operations before, 0 of %d from %s after it was back", before, len(calls)-after, after, recovery)
+			})
+		}
 	}
 }
 
