@@ -94,10 +94,10 @@ func (r *report) chaos(ctx context.Context, c config, server *throwaway.Server) 
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 		return fmt.Errorf("workers hang: %w", err)
 	}
-	r.checkPool(ctx, c.patience, pool, server)
-	if err != nil {
-		return err
+	if err != nil { // or an interrupt
+		return errors.Join(err, within(c.patience, pool.Close))
 	}
+	r.checkPool(ctx, c.patience, pool, server)
 	ctx, cancel := context.WithTimeout(ctx, verification)
 	defer cancel()
 	return r.verify(ctx, server, team.ledger)
