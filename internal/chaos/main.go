@@ -36,7 +36,7 @@ func main() {
 
 	fmt.Printf("chaos: %s with %d workers on %d connections, -seed %d\n", c.duration, c.workers, c.connections, c.seed)
 	r, err := run(ctx, c)
-	if r != nil {
+	if r != nil && !errors.Is(err, context.Canceled) { // else nothing was checked
 		r.print(os.Stdout)
 	}
 	switch {
