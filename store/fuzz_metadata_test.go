@@ -42,11 +42,10 @@ func FuzzMetadata(f *testing.F) {
 		}
 		values := []any{json.RawMessage(text)}
 		var tree any
-		if decoder := json.NewDecoder(strings.NewReader(text)); true {
-			decoder.UseNumber()
-			if decoder.Decode(&tree) == nil {
-				values = append(values, tree)
-			}
+		decoder := json.NewDecoder(strings.NewReader(text))
+		decoder.UseNumber()
+		if decoder.Decode(&tree) == nil {
+			values = append(values, tree)
 		}
 		if !json.Valid([]byte(text)) {
 			values = append(values, text)
@@ -67,7 +66,6 @@ func checkMetadata(t *testing.T, st *store.Store, h *house, metadata map[string]
 	sent, marshalErr := json.Marshal(metadata)
 	row := store.RecordActivity{TeamID: h.team.ID, Action: "EXPORT", Metadata: metadata}
 	var one, again json.RawMessage // as they are stored
-	var err, manyErr error
 	read := func(rows int) json.RawMessage {
 		logged, _, err := st.TeamActivity(t.Context(), h.team.ID, store.ActivityPage{Page: store.Page{Limit: rows}})
 		require.NoError(t, err)
@@ -79,8 +77,8 @@ func checkMetadata(t *testing.T, st *store.Store, h *house, metadata map[string]
 		require.NoError(t, err)
 		return logged[0].Metadata
 	}
-	err = st.RecordActivity(t.Context(), row)
-	manyErr = st.RecordActivities(t.Context(), []store.RecordActivity{row, row})
+	err := st.RecordActivity(t.Context(), row)
+	manyErr := st.RecordActivities(t.Context(), []store.RecordActivity{row, row})
 	if err == nil && manyErr == nil {
 		one = read(3)
 		// What was read can be recorded again.

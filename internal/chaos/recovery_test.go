@@ -59,7 +59,7 @@ func TestPoolRecovers(t *testing.T) {
 				p, err := startProxy(server.URL)
 				require.NoError(t, err)
 				t.Cleanup(p.close)
-				st, err := store.Open(ctx, p.url()+fmt.Sprintf("&pool_max_conns=%d&pool_ping_timeout=2s", connections))
+				st, err := store.Open(ctx, p.url()+fmt.Sprintf("&pool_max_conns=%d", connections))
 				require.NoError(t, err)
 				t.Cleanup(st.Close)
 
