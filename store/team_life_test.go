@@ -983,9 +983,9 @@ func TestCheckInvariants(t *testing.T) {
 func TestCheckInvariantsWhenTheOlderTransactionIsLast(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	st := newStore(t)
+	st, older := newStore(t), newStore(t) // two, for a pool may have one connection
 	h, guest := newHouse(t, st), newHouse(t, st)
-	require.NoError(t, st.InTx(ctx, func(tx *store.Store) error {
+	require.NoError(t, older.InTx(ctx, func(tx *store.Store) error {
 		_, err := tx.Conn().Exec(ctx, "SELECT now()")
 		require.NoError(t, err)
 		_, token := h.invite(guest.owner.Email, db.RoleMember)
