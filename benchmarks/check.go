@@ -45,7 +45,7 @@ func (h *house) stage(ctx context.Context) error {
 		`UPDATE team_members SET role = 'owner' WHERE user_id = 52`,                                          // who is another one now
 		`INSERT INTO team_members (user_id, team_id, role, joined_at) VALUES (30, 7, 'owner', '2026-01-02')`, // of team 6; a second owner of 7
 		`INSERT INTO invitations (team_id, email, role, invited_by, invited_at, status, token_hash, expires_at)
-			SELECT team, email, 'member', 5 * team - 4, '2026-01-02', status, sha256(name::bytea), expires FROM (VALUES
+			SELECT team, email, 'member', 5 * team - 4, '2026-01-02', status, sha256(sha256(name::bytea)), expires FROM (VALUES -- see tokenNamed
 				(10, 'user40@example.com', 'pending', 'full', timestamp '2036-01-01'),
 				(4, 'user40@example.com', 'pending', 'over', timestamp '2026-01-03'),
 				(6, 'user40@example.com', 'accepted', 'used', timestamp '2036-01-01'),
@@ -97,10 +97,10 @@ func (h *house) checkCases(ctx context.Context) (cases []checkCase, err error) {
 	not("invite a member", invite, input{userID: h.owner(2), teamID: 2, email: "User7@example.com"})
 	not("invite twice", invite, input{userID: h.owner(2), teamID: 2, email: "ASKED2@example.com"})
 
-	invited := func(user int64, token string) input {
-		in := input{userID: user, email: fmt.Sprintf("user%d@example.com", user), token: token}
+	invited := func(user int64, name string) input {
+		in := input{userID: user, email: fmt.Sprintf("user%d@example.com", user), token: tokenNamed(name)}
 		// Of no rows for an unknown one, which is no error here.
-		_ = h.admin.QueryRow(ctx, "SELECT id FROM invitations WHERE token_hash = sha256($1::text::bytea)", token).Scan(&in.invitationID)
+		_ = h.admin.QueryRow(ctx, "SELECT id FROM invitations WHERE token_hash = $1", hashOf(in.token)).Scan(&in.invitationID)
 		return in
 	}
 	for _, name := range []string{"full", "over", "used", "inviter", "unknown"} {

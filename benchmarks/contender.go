@@ -174,10 +174,17 @@ func newToken() (token string, hash []byte) {
 	return base64.RawURLEncoding.EncodeToString(b[:]), sum[:]
 }
 
+// tokenNamed is a token that has a name, where a random one can't be known.
+func tokenNamed(name string) string {
+	b := sha256.Sum256([]byte(name))
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// hashOf is none, which no row has, for what is no token.
 func hashOf(token string) []byte {
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(b) != 32 {
-		b = []byte(token)
+		return []byte{}
 	}
 	sum := sha256.Sum256(b)
 	return sum[:]
