@@ -5,6 +5,7 @@ go 1.26.0
 ignore ./schema/conformance/node_modules
 
 require (
+	github.com/IBM/pgxpoolprometheus v1.1.3
 	github.com/containerd/errdefs v1.0.0
 	github.com/exaring/otelpgx v0.13.0
 	github.com/fergusstrange/embedded-postgres v1.34.0

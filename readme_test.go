@@ -344,3 +344,51 @@ func codes(cell string) []string {
 	}
 	return names
 }
+
+// The figures of Speed are those of benchmarks/RESULTS.md, which its command writes anew.
+func TestSpeedIsWhatWasMeasured(t *testing.T) {
+	t.Parallel()
+	const operation = "" // the first column's heading in README.md
+	quoted := tableAfter(t, "README.md", "## Speed")
+	measured := tableAfter(t, "benchmarks/RESULTS.md", "## p50 with 1 ms of network")
+	require.Greater(t, len(quoted), 3)
+	for _, row := range quoted {
+		i := slices.IndexFunc(measured, func(m map[string]string) bool { return m["operation"] == row[operation] })
+		require.GreaterOrEqual(t, i, 0, row[operation])
+		for column, figure := range row {
+			if column != operation {
+				require.Equal(t, measured[i][column], figure, "%s, %s", row[operation], column)
+			}
+		}
+	}
+}
+
+// tableAfter is the first table after a line, its rows by the headings of their columns.
+func tableAfter(t *testing.T, file, line string) (rows []map[string]string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(text), "\n"+line+"\n")
+	require.True(t, found, "%s has no %q", file, line)
+	_, rest, _ = strings.Cut(rest, "\n|")
+	table, _, _ := strings.Cut("|"+rest, "\n\n")
+	var headings []string
+	for i, l := range strings.Split(table, "\n") {
+		cells := strings.Split(strings.Trim(l, "|"), "|")
+		for j := range cells {
+			cells[j] = strings.TrimSpace(cells[j])
+		}
+		switch i {
+		case 0:
+			headings = cells
+		case 1: // the rule
+		default:
+			row := make(map[string]string)
+			for j, cell := range cells {
+				row[headings[j]] = cell
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}

@@ -149,7 +149,7 @@ func TestTheCheckHoldsWhatIsDeclared(t *testing.T) {
 // However this process ends, what node reads ends with it.
 func TestNodeEndsInTheMiddleOfACall(t *testing.T) {
 	here(t)
-	if _, err := nodePackages(); err != nil {
+	if _, err := nodePackages(); err != nil { // here has failed where it must not be so
 		t.Skip(err)
 	}
 	h := smallHouse(t)

@@ -291,8 +291,10 @@ func (s *Store) UserActivity(ctx context.Context, user db.UserID, page ActivityP
 	if err != nil {
 		return nil, "", err
 	}
+	users := make([]db.UserID, len(list)) // a pointer to each, and one allocation
 	for i := range list {
-		list[i].UserID = new(user)
+		users[i] = user
+		list[i].UserID = &users[i]
 	}
 	activity, next := cutItems(list, limit, listUserActivity, int64(user), func(a *Activity) position {
 		return position{a.Timestamp, int64(a.ID)}

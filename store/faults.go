@@ -199,12 +199,8 @@ func (r reads) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 }
 
 // Exec is here for the interface alone: what has no rows reads nothing.
-func (r reads) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
-	err = r.s.write(ctx, func(conn session) error {
-		tag, err = conn.Exec(ctx, sql, args...)
-		return err
-	})
-	return tag, err
+func (r reads) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return r.s.pool.Exec(ctx, sql, args...)
 }
 
 // readRow is scanned once, as sqlc's methods do, and then another read's.

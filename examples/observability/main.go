@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/IBM/pgxpoolprometheus"
 	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,7 +53,7 @@ func main() {
 }
 
 // instrument makes each connection of the pool tell the three of what it does. The pool's
-// own numbers need the pool: register newPoolCollector when it is there.
+// own numbers need the pool: register a collector when it is there.
 func instrument(config *pgxpool.Config, provider trace.TracerProvider, logger *slog.Logger, registry prometheus.Registerer) error {
 	numbers, err := newStatementMetrics(registry)
 	if err != nil {
@@ -101,7 +102,8 @@ func run(ctx context.Context, getenv func(string) string, stdout io.Writer) (err
 		return fmt.Errorf("open the pool: %w", err)
 	}
 	defer pool.Close()
-	if err := registry.Register(newPoolCollector(pool)); err != nil {
+	// Its waits are what to watch: a pool that is too small shows in them first.
+	if err := registry.Register(pgxpoolprometheus.NewCollector(pool, nil)); err != nil {
 		return err
 	}
 	// A service leaves this to the migrate command, which runs before it is deployed. Here

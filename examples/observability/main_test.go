@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/pgxpoolprometheus"
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -95,7 +96,7 @@ func watch(t *testing.T, configure func(*pgxpool.Config), tracers func(*sdktrace
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	defer pool.Close()
-	require.NoError(t, registry.Register(newPoolCollector(pool)))
+	require.NoError(t, registry.Register(pgxpoolprometheus.NewCollector(pool, nil)))
 
 	require.NoError(t, do(t.Context(), provider, pool))
 	families, err := registry.Gather()
@@ -259,9 +260,9 @@ func TestWhatIsSeen(t *testing.T) {
 		`db_statement_duration_seconds_count{operation="query",query="InsertUser",sqlstate="23505"} 1`,
 		`db_statement_duration_seconds_count{operation="query",query="SELECT",sqlstate="client"} 1`,
 		`db_statement_duration_seconds_count{operation="query",query="SELECT",sqlstate="22P02"} 1`,
-		`pgxpool_acquired_connections 0`,
-		`pgxpool_idle_connections 1`,
-		`pgxpool_new_connections_total 1`,
+		`pgxpool_acquired_conns 0`,
+		`pgxpool_idle_conns 1`,
+		`pgxpool_new_conns_count 1`,
 	} {
 		require.Contains(t, got.metrics, "\n"+line+"\n")
 	}
@@ -340,7 +341,7 @@ func TestRun(t *testing.T) {
 			}, &out))
 			require.Regexp(t, `(?m)^span .* name="SignUp" duration=\S+ operation=query rows=1$`, out.String())
 			require.Regexp(t, `(?m)^time=\S+ level=INFO msg="batch query" duration=\S+ query=InviteMember rows=1 trace=`, out.String())
-			require.Regexp(t, `(?m)^pgxpool_max_connections \d+$`, out.String())
+			require.Regexp(t, `(?m)^pgxpool_max_conns \d+$`, out.String())
 			require.NotContains(t, out.String(), "example.com")
 		}
 	}

@@ -72,7 +72,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		}, "never given back"},
 		{"a goroutine that is left", func(ctx context.Context, st *store.Store, op *operation) error {
 			if op.name == "LeaveTeam" {
-				go time.Sleep(10 * time.Second)
+				go time.Sleep(10 * time.Second) // longer than goroutines are waited for
 			}
 			return op.run(ctx, st)
 		}, "goroutines are left"},

@@ -102,7 +102,7 @@ func (i *injector) restart(ctx context.Context) error {
 		return err
 	}
 	i.counts.add(fmt.Sprintf("server down, %s", how))
-	time.Sleep(down)
+	time.Sleep(down) // the fault itself
 	return i.server.Resume(ctx)
 }
 
@@ -155,7 +155,7 @@ func (i *injector) lock(name, sql string, id int64) error {
 				return err
 			}
 			i.counts.add(name)
-			time.Sleep(hold)
+			time.Sleep(hold) // the fault itself: others wait
 			return tx.Rollback(ctx)
 		})
 	})

@@ -43,7 +43,7 @@ type composite struct {
 // all, and each that was acknowledged is there.
 func TestKilledServerLeavesNoHalf(t *testing.T) {
 	if !slices.Contains(endings, throwaway.Killed) {
-		t.Skip("all processes of a server are known on Linux alone")
+		t.Skip("all processes of a server are known on Linux alone") // by /proc: elsewhere some would survive
 	}
 	t.Parallel()
 	t.Logf("-kill.seed %d", *killSeed)

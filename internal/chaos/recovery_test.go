@@ -30,7 +30,7 @@ func TestPoolRecovers(t *testing.T) {
 			if err := server.Halt(ctx, how); err != nil {
 				return err
 			}
-			time.Sleep(down)
+			time.Sleep(down) // long enough for those who work to fail
 			return server.Resume(ctx)
 		}
 	}
@@ -85,7 +85,7 @@ func TestPoolRecovers(t *testing.T) {
 								mu.Lock()
 								calls = append(calls, call{began, err})
 								mu.Unlock()
-								time.Sleep(time.Millisecond)
+								time.Sleep(time.Millisecond) // or what fails at once would fill the list
 							}
 						})
 					}
@@ -94,15 +94,14 @@ func TestPoolRecovers(t *testing.T) {
 					work()
 				}
 				require.NoError(t, breakDown(ctx, server, p))
-				recovered := time.Now().Add(recovery)
-				time.Sleep(time.Until(recovered))
+				time.Sleep(recovery) // what is promised is of the time from here on
 				patience.Store(int64(20 * time.Second))
-				recovered = time.Now()
+				recovered := time.Now()
 				require.NoError(t, onAll(ctx, st, connections))
 				if !busy {
 					work()
 				}
-				time.Sleep(watched)
+				time.Sleep(watched) // while they work
 				stop()
 				workers.Wait()
 

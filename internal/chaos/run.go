@@ -84,9 +84,9 @@ func (r *report) chaos(ctx context.Context, c config, server *throwaway.Server) 
 	p.settle()
 	r.duration = time.Since(begin)
 	if err == nil && c.calm > 0 {
-		time.Sleep(recovery)
+		time.Sleep(recovery) // the time that the pool is promised to need at most
 		team.settled.Store(true)
-		time.Sleep(c.calm)
+		time.Sleep(c.calm) // while the workers go on
 		r.check("no failure from %s after the last fault on", recovery)
 	}
 	team.done.Store(true)

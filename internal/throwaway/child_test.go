@@ -170,7 +170,12 @@ func (c *child) order(t *testing.T, line string) {
 func shared(t *testing.T, file string, as account) string {
 	t.Helper()
 	target := filepath.Join(ownedDir(t, as), filepath.Base(file))
-	require.NoError(t, copyFile(target, file))
+	// A process that another test forks meanwhile would have the copy open for writing, and
+	// what is open so can't be run: text file busy.
+	syscall.ForkLock.RLock()
+	err := copyFile(target, file)
+	syscall.ForkLock.RUnlock()
+	require.NoError(t, err)
 	require.NoError(t, os.Chmod(target, 0o755))
 	return target
 }

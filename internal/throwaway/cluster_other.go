@@ -21,7 +21,7 @@ type PgBouncer struct{ Version string }
 
 // StartPgBouncer is for Unix only.
 func StartPgBouncer(context.Context, string) (*PgBouncer, error) {
-	return nil, fmt.Errorf("not supported on %s", runtime.GOOS)
+	return nil, fmt.Errorf("%w: not supported on %s", ErrNoPgBouncer, runtime.GOOS)
 }
 
 // URL leads to a database by way of the proxy.

@@ -63,11 +63,9 @@ func StartPgBouncer(ctx context.Context, serverURL string) (*PgBouncer, error) {
 	if err != nil {
 		return nil, err
 	}
-	binary, err := exec.LookPath("pgbouncer")
+	binary, err := pgbouncerBinary()
 	if err != nil {
-		if binary, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil { // not in every user's PATH
-			return nil, fmt.Errorf("no pgbouncer (Debian, Ubuntu: apt-get install pgbouncer): %w", err)
-		}
+		return nil, err
 	}
 	as, err := serverAccount() // root is refused by PgBouncer too
 	if err != nil {
@@ -91,6 +89,15 @@ func StartPgBouncer(ctx context.Context, serverURL string) (*PgBouncer, error) {
 	}
 	pgbouncers.Store(b, nil)
 	return b, nil
+}
+
+func pgbouncerBinary() (string, error) {
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} { // which is not in every user's PATH
+		if binary, err := exec.LookPath(name); err == nil {
+			return binary, nil
+		}
+	}
+	return "", ErrNoPgBouncer
 }
 
 func (b *PgBouncer) run(as account, binary string, server *pgx.ConnConfig) error {

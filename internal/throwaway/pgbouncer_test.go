@@ -4,8 +4,6 @@ package throwaway
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -15,10 +13,8 @@ import (
 
 func requirePgBouncer(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("pgbouncer"); err != nil {
-		if _, err := os.Stat("/usr/sbin/pgbouncer"); err != nil {
-			t.Skip("no pgbouncer on this machine")
-		}
+	if _, err := pgbouncerBinary(); err != nil {
+		t.Skip(err)
 	}
 }
 

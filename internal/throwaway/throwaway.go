@@ -13,6 +13,7 @@ package throwaway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -71,6 +72,9 @@ type host interface {
 	// keep unties the server from this process and says how to end it by hand.
 	keep() (string, error)
 }
+
+// ErrNoPgBouncer is returned by [StartPgBouncer] when this machine has none.
+var ErrNoPgBouncer = errors.New("no pgbouncer (Debian, Ubuntu: apt-get install pgbouncer)")
 
 type provider struct {
 	name  string
