@@ -19,11 +19,8 @@ WITH actor AS (
 invitation AS (
     SELECT invitations.id, invitations.team_id, invitations.role, actor.id AS user_id
     FROM invitations JOIN actor ON lower(actor.email) = lower(invitations.email)
-    WHERE invitations.id = (
-            SELECT by_token.id FROM invitations AS by_token WHERE by_token.token_hash = $2
-            UNION ALL
-            SELECT by_id.id FROM invitations AS by_id WHERE by_id.id = $3 AND by_id.token_hash IS NULL
-        )
+    WHERE invitations.id = nullif(current_setting('rowhouse.locked_invitation', true), '')::bigint
+        AND invitations.token_hash IS NOT DISTINCT FROM $2 -- which ResendInvitation may have replaced
         AND invitations.status = 'pending'
         AND (invitations.expires_at IS NULL OR invitations.expires_at > timezone('utc', now()))
         AND EXISTS (
@@ -43,22 +40,23 @@ new_membership AS (
     FROM invitation JOIN teams ON teams.id = invitation.team_id
     WHERE teams.deleted_at IS NULL
         AND NOT EXISTS (SELECT FROM standing)
-        AND (teams.seat_limit IS NULL
-            -- All memberships first, which the index alone has: only when those fill the team is
-            -- each member's account looked up, for a deleted one takes no seat.
-            OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
-            OR teams.seat_limit > (
-                SELECT count(*)
-                FROM team_members AS member
+        -- A seat is free when nobody has the last one. All memberships first, which the index
+        -- alone has: only when those fill the team is each member's account looked up, for a
+        -- deleted one takes no seat.
+        AND (teams.seat_limit IS NULL OR teams.seat_limit > 0 AND (
+            NOT EXISTS (SELECT FROM team_members AS member WHERE member.team_id = teams.id OFFSET teams.seat_limit - 1)
+            OR NOT EXISTS (
+                SELECT FROM team_members AS member
                 WHERE member.team_id = teams.id
                     AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-            ))
+                OFFSET teams.seat_limit - 1
+            )))
     RETURNING id, user_id, team_id, role, joined_at
 ),
 membership AS (
-    SELECT id, user_id, team_id, role, joined_at FROM new_membership
+    SELECT id, user_id, team_id, role, joined_at, true AS joined FROM new_membership
     UNION ALL
-    SELECT id, user_id, team_id, role, joined_at FROM standing
+    SELECT id, user_id, team_id, role, joined_at, false FROM standing
 ),
 accepted AS (
     UPDATE invitations
@@ -69,42 +67,39 @@ accepted AS (
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
-    SELECT membership.team_id, membership.user_id, 'ACCEPT_INVITATION', timezone('utc', now()), $4,
-        jsonb_build_object('invitationId', accepted.id, 'role', membership.role, 'joined', EXISTS (SELECT FROM new_membership))
+    SELECT membership.team_id, membership.user_id, 'ACCEPT_INVITATION', timezone('utc', now()), $3,
+        jsonb_build_object('invitationId', accepted.id, 'role', membership.role, 'joined', membership.joined)
     FROM membership, accepted
 )
-SELECT team_members.id, team_members.user_id, team_members.team_id, team_members.role, team_members.joined_at, EXISTS (SELECT FROM new_membership) AS joined
-FROM membership AS team_members
+SELECT membership.id, membership.team_id, membership.role, membership.joined_at, membership.joined
+FROM membership
 `
 
 type AcceptInvitationParams struct {
-	ActorID      UserID       `json:"actorId"`
-	TokenHash    []byte       `json:"-"`
-	InvitationID InvitationID `json:"invitationId"`
-	IPAddress    *string      `json:"ipAddress"`
+	ActorID   UserID  `json:"actorId"`
+	TokenHash []byte  `json:"-"`
+	IPAddress *string `json:"ipAddress"`
 }
 
 type AcceptInvitationRow struct {
-	TeamMember TeamMember `json:"teamMember"`
-	Joined     bool       `json:"joined"`
+	ID       int32     `json:"id"`
+	TeamID   int32     `json:"teamId"`
+	Role     string    `json:"role"`
+	JoinedAt time.Time `json:"joinedAt"`
+	Joined   bool      `json:"joined"`
 }
 
-// AcceptInvitation runs after LockUser and LockInvitationTeam. No row comes back, and
-// nothing is written, when the invitation can't be used: ExplainInvitation tells.
+// AcceptInvitation runs after LockInvitation, on what that locked. No row comes back, and
+// nothing is written, when the invitation can't be used: ExplainInvitation tells. The
+// user of the membership is the actor.
 func (q *Queries) AcceptInvitation(ctx context.Context, db DBTX, arg AcceptInvitationParams) (AcceptInvitationRow, error) {
-	row := db.QueryRow(ctx, AcceptInvitation,
-		arg.ActorID,
-		arg.TokenHash,
-		arg.InvitationID,
-		arg.IPAddress,
-	)
+	row := db.QueryRow(ctx, AcceptInvitation, arg.ActorID, arg.TokenHash, arg.IPAddress)
 	var i AcceptInvitationRow
 	err := row.Scan(
-		&i.TeamMember.ID,
-		&i.TeamMember.UserID,
-		&i.TeamMember.TeamID,
-		&i.TeamMember.Role,
-		&i.TeamMember.JoinedAt,
+		&i.ID,
+		&i.TeamID,
+		&i.Role,
+		&i.JoinedAt,
 		&i.Joined,
 	)
 	return i, err
@@ -170,11 +165,8 @@ WITH actor AS (
 invitation AS (
     SELECT invitations.id, invitations.team_id, invitations.email, invitations.role
     FROM invitations
-    WHERE invitations.id = (
-        SELECT by_token.id FROM invitations AS by_token WHERE by_token.token_hash = $2
-        UNION ALL
-        SELECT by_id.id FROM invitations AS by_id WHERE by_id.id = $3 AND by_id.token_hash IS NULL
-    )
+    WHERE invitations.id = nullif(current_setting('rowhouse.locked_invitation', true), '')::bigint
+        AND invitations.token_hash IS NOT DISTINCT FROM $2
 ),
 declined AS (
     UPDATE invitations
@@ -185,7 +177,7 @@ declined AS (
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
-    SELECT declined.team_id, declined.actor_id, 'DECLINE_INVITATION', timezone('utc', now()), $4,
+    SELECT declined.team_id, declined.actor_id, 'DECLINE_INVITATION', timezone('utc', now()), $3,
         jsonb_build_object('invitationId', declined.id, 'role', declined.role)
     FROM declined
 )
@@ -197,10 +189,9 @@ SELECT
 `
 
 type DeclineInvitationParams struct {
-	ActorID      UserID       `json:"actorId"`
-	TokenHash    []byte       `json:"-"`
-	InvitationID InvitationID `json:"invitationId"`
-	IPAddress    *string      `json:"ipAddress"`
+	ActorID   UserID  `json:"actorId"`
+	TokenHash []byte  `json:"-"`
+	IPAddress *string `json:"ipAddress"`
 }
 
 type DeclineInvitationRow struct {
@@ -210,15 +201,10 @@ type DeclineInvitationRow struct {
 	Declined     bool `json:"declined"`
 }
 
-// DeclineInvitation runs after LockInvitationTeam: the token that it looks up is not one
-// that ResendInvitation is replacing. An expired invitation can be declined.
+// DeclineInvitation runs after LockInvitation, as AcceptInvitation does. An expired
+// invitation can be declined.
 func (q *Queries) DeclineInvitation(ctx context.Context, db DBTX, arg DeclineInvitationParams) (DeclineInvitationRow, error) {
-	row := db.QueryRow(ctx, DeclineInvitation,
-		arg.ActorID,
-		arg.TokenHash,
-		arg.InvitationID,
-		arg.IPAddress,
-	)
+	row := db.QueryRow(ctx, DeclineInvitation, arg.ActorID, arg.TokenHash, arg.IPAddress)
 	var i DeclineInvitationRow
 	err := row.Scan(
 		&i.ActorFound,
@@ -240,16 +226,14 @@ SELECT
         WHERE inviter.team_id = invitations.team_id AND inviter.user_id = invitations.invited_by AND inviter.role = 'owner'
             AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = inviter.user_id)
     ) AS inviter_may,
-    (teams.seat_limit IS NULL
-        -- All memberships first, which the index alone has: only when those fill the team is
-        -- each member's account looked up, for a deleted one takes no seat.
-        OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
-        OR teams.seat_limit > (
-            SELECT count(*)
-            FROM team_members AS member
+    (teams.seat_limit IS NULL OR teams.seat_limit > 0 AND (
+        NOT EXISTS (SELECT FROM team_members AS member WHERE member.team_id = teams.id OFFSET teams.seat_limit - 1)
+        OR NOT EXISTS (
+            SELECT FROM team_members AS member
             WHERE member.team_id = teams.id
                 AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-        ))::boolean AS seat_free,
+            OFFSET teams.seat_limit - 1
+        )))::boolean AS seat_free, -- as AcceptInvitation has it
     (
         EXISTS (SELECT FROM users WHERE lower(users.email) = lower($1::text) AND users.deleted_at IS NULL)
         OR EXISTS (SELECT FROM users WHERE users.email = $1::text)
@@ -1009,27 +993,51 @@ func (q *Queries) ListInvitationsSentPage(ctx context.Context, db DBTX, arg List
 	return items, nil
 }
 
-const LockInvitationTeam = `-- name: LockInvitationTeam :exec
-SELECT teams.id
-FROM teams
-WHERE teams.id = (
-    SELECT by_token.team_id FROM invitations AS by_token WHERE by_token.token_hash = $1
-    UNION ALL
-    SELECT by_id.team_id FROM invitations AS by_id WHERE by_id.id = $2 AND by_id.token_hash IS NULL
-)
-FOR NO KEY UPDATE
+const LockInvitation = `-- name: LockInvitation :exec
+SELECT set_config('rowhouse.locked_invitation', coalesce((
+    SELECT invitations.id::text
+    FROM users, invitations JOIN teams ON teams.id = invitations.team_id
+    WHERE invitations.token_hash = $1::bytea
+        AND users.id = coalesce(nullif($2::bigint, 0), invitations.invited_by) AND users.deleted_at IS NULL
+    FOR NO KEY UPDATE OF users, teams -- in this order
+), ''), true)
 `
 
-type LockInvitationTeamParams struct {
-	TokenHash    []byte       `json:"-"`
-	InvitationID InvitationID `json:"invitationId"`
+type LockInvitationParams struct {
+	TokenHash []byte `json:"tokenHash"`
+	ActorID   int64  `json:"actorId"`
 }
 
-// LockInvitationTeam is LockTeam for a caller who knows the invitation alone. One of
-// its two arguments is set. A row with a token is never found by its id: the id can be
-// guessed.
-func (q *Queries) LockInvitationTeam(ctx context.Context, db DBTX, arg LockInvitationTeamParams) error {
-	_, err := db.Exec(ctx, LockInvitationTeam, arg.TokenHash, arg.InvitationID)
+// LockInvitation is LockUser and then LockTeam in one statement, for who knows a token. At
+// a sign-up, whose user is not there yet (actor_id is 0), it locks who invited.
+//
+// It says which invitation that was to the statement that follows, which looks at no
+// other: one that it found for itself could have come meanwhile, into a team that is not
+// locked.
+func (q *Queries) LockInvitation(ctx context.Context, db DBTX, arg LockInvitationParams) error {
+	_, err := db.Exec(ctx, LockInvitation, arg.TokenHash, arg.ActorID)
+	return err
+}
+
+const LockInvitationByID = `-- name: LockInvitationByID :exec
+SELECT set_config('rowhouse.locked_invitation', coalesce((
+    SELECT invitations.id::text
+    FROM users, invitations JOIN teams ON teams.id = invitations.team_id
+    WHERE invitations.id = $1 AND invitations.token_hash IS NULL
+        AND users.id = coalesce(nullif($2::bigint, 0), invitations.invited_by) AND users.deleted_at IS NULL
+    FOR NO KEY UPDATE OF users, teams
+), ''), true)
+`
+
+type LockInvitationByIDParams struct {
+	InvitationID InvitationID `json:"invitationId"`
+	ActorID      int64        `json:"actorId"`
+}
+
+// LockInvitationByID is LockInvitation for an invitation without a token. One that has a
+// token is not found by its id, which can be guessed.
+func (q *Queries) LockInvitationByID(ctx context.Context, db DBTX, arg LockInvitationByIDParams) error {
+	_, err := db.Exec(ctx, LockInvitationByID, arg.InvitationID, arg.ActorID)
 	return err
 }
 

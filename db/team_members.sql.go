@@ -528,10 +528,10 @@ logged AS (
         jsonb_build_object('memberId', removed.id, 'userId', removed.user_id, 'role', removed.role)
     FROM removed
 )
-SELECT
-    EXISTS (SELECT FROM actor) AS allowed,
-    EXISTS (SELECT FROM team_members AS member WHERE member.team_id = $1 AND member.id = $2) AS found, -- before the removal
-    EXISTS (SELECT FROM removed) AS removed
+SELECT removed.done AS removed,
+    (removed.done OR EXISTS (SELECT FROM actor))::boolean AS allowed,
+    (removed.done OR EXISTS (SELECT FROM team_members AS member WHERE member.team_id = $1 AND member.id = $2))::boolean AS found
+FROM (SELECT EXISTS (SELECT FROM removed) AS done) AS removed
 `
 
 type RemoveMemberParams struct {
@@ -542,9 +542,9 @@ type RemoveMemberParams struct {
 }
 
 type RemoveMemberRow struct {
+	Removed bool `json:"removed"`
 	Allowed bool `json:"allowed"`
 	Found   bool `json:"found"`
-	Removed bool `json:"removed"`
 }
 
 // RemoveMember runs after LockTeam, so that of two owners who remove each other the
@@ -557,7 +557,7 @@ func (q *Queries) RemoveMember(ctx context.Context, db DBTX, arg RemoveMemberPar
 		arg.IPAddress,
 	)
 	var i RemoveMemberRow
-	err := row.Scan(&i.Allowed, &i.Found, &i.Removed)
+	err := row.Scan(&i.Removed, &i.Allowed, &i.Found)
 	return i, err
 }
 

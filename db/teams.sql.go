@@ -396,8 +396,7 @@ func (q *Queries) ListTeamsForUserPage(ctx context.Context, db DBTX, arg ListTea
 }
 
 const LockTeam = `-- name: LockTeam :exec
-SELECT id
-FROM teams
+SELECT FROM teams
 WHERE id = $1
 FOR NO KEY UPDATE
 `
@@ -412,8 +411,7 @@ func (q *Queries) LockTeam(ctx context.Context, db DBTX, teamID TeamID) error {
 }
 
 const LockTeamsOfUser = `-- name: LockTeamsOfUser :exec
-SELECT teams.id
-FROM teams
+SELECT FROM teams
 WHERE teams.id = ANY (ARRAY(SELECT team_members.team_id FROM team_members WHERE team_members.user_id = $1))
 ORDER BY teams.id
 FOR NO KEY UPDATE

@@ -278,8 +278,7 @@ func (q *Queries) ListUsers(ctx context.Context, db DBTX, userIds []int64) ([]Li
 }
 
 const LockUser = `-- name: LockUser :exec
-SELECT id
-FROM users
+SELECT FROM users
 WHERE id = $1 AND deleted_at IS NULL
 FOR NO KEY UPDATE
 `
@@ -364,14 +363,11 @@ const SignUpWithInvitation = `-- name: SignUpWithInvitation :one
 WITH invitation AS (
     SELECT invitations.id, invitations.team_id, invitations.role
     FROM invitations
-    WHERE invitations.id = (
-            SELECT by_token.id FROM invitations AS by_token WHERE by_token.token_hash = $1
-            UNION ALL
-            SELECT by_id.id FROM invitations AS by_id WHERE by_id.id = $2 AND by_id.token_hash IS NULL
-        )
+    WHERE invitations.id = nullif(current_setting('rowhouse.locked_invitation', true), '')::bigint
+        AND invitations.token_hash IS NOT DISTINCT FROM $1 -- which ResendInvitation may have replaced
         AND invitations.status = 'pending'
         AND (invitations.expires_at IS NULL OR invitations.expires_at > timezone('utc', now()))
-        AND lower(invitations.email) = lower($3)
+        AND lower(invitations.email) = lower($2)
         AND EXISTS (
             SELECT FROM team_members AS inviter
             WHERE inviter.team_id = invitations.team_id AND inviter.user_id = invitations.invited_by AND inviter.role = 'owner'
@@ -383,20 +379,19 @@ invited_to AS (
     SELECT teams.id, teams.name, teams.created_at, teams.updated_at, teams.stripe_customer_id, teams.stripe_subscription_id, teams.stripe_product_id, teams.plan_name, teams.subscription_status, teams.seat_limit, teams.deleted_at
     FROM invitation JOIN teams ON teams.id = invitation.team_id
     WHERE teams.deleted_at IS NULL
-        AND (teams.seat_limit IS NULL
-            -- All memberships first, which the index alone has: only when those fill the team is
-            -- each member's account looked up, for a deleted one takes no seat.
-            OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
-            OR teams.seat_limit > (
-                SELECT count(*)
-                FROM team_members AS member
+        -- As for AcceptInvitation: a seat is free when nobody has the last one.
+        AND (teams.seat_limit IS NULL OR teams.seat_limit > 0 AND (
+            NOT EXISTS (SELECT FROM team_members AS member WHERE member.team_id = teams.id OFFSET teams.seat_limit - 1)
+            OR NOT EXISTS (
+                SELECT FROM team_members AS member
                 WHERE member.team_id = teams.id
                     AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-            ))
+                OFFSET teams.seat_limit - 1
+            )))
 ),
 new_user AS (
     INSERT INTO users (name, email, password_hash, role, created_at, updated_at)
-    SELECT $4, $3, $5, invitation.role, timezone('utc', now()), timezone('utc', now())
+    SELECT $3, $2, $4, invitation.role, timezone('utc', now()), timezone('utc', now())
     FROM invitation, invited_to
     ON CONFLICT DO NOTHING
     RETURNING id, name, email, '' AS password_hash, role, created_at, updated_at, deleted_at
@@ -416,7 +411,7 @@ new_membership AS (
 ),
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
-    SELECT new_membership.team_id, new_membership.user_id, step.action, new_membership.joined_at, $6, step.metadata
+    SELECT new_membership.team_id, new_membership.user_id, step.action, new_membership.joined_at, $5, step.metadata
     FROM new_membership, accepted, LATERAL (VALUES
         (1, 'ACCEPT_INVITATION', jsonb_build_object('invitationId', accepted.id, 'role', new_membership.role, 'joined', true)),
         (2, 'SIGN_UP', NULL)
@@ -429,7 +424,6 @@ FROM new_user AS users, invited_to AS teams, new_membership AS team_members
 
 type SignUpWithInvitationParams struct {
 	TokenHash    []byte       `json:"-"`
-	InvitationID InvitationID `json:"invitationId"`
 	Email        string       `json:"email"`
 	Name         *string      `json:"name"`
 	PasswordHash PasswordHash `json:"-"`
@@ -443,12 +437,12 @@ type SignUpWithInvitationRow struct {
 }
 
 // SignUpWithInvitation creates an account that joins the invitation's team. It runs
-// after LockInvitationTeam. No row comes back, and nothing is written, when the
-// invitation can't be used or a live account has the e-mail: ExplainInvitation tells.
+// after LockInvitation, on what that locked. No row comes back, and nothing is written,
+// when the invitation can't be used or a live account has the e-mail: ExplainInvitation
+// tells.
 func (q *Queries) SignUpWithInvitation(ctx context.Context, db DBTX, arg SignUpWithInvitationParams) (SignUpWithInvitationRow, error) {
 	row := db.QueryRow(ctx, SignUpWithInvitation,
 		arg.TokenHash,
-		arg.InvitationID,
 		arg.Email,
 		arg.Name,
 		arg.PasswordHash,

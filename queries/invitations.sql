@@ -1,15 +1,28 @@
--- name: LockInvitationTeam :exec
--- LockInvitationTeam is LockTeam for a caller who knows the invitation alone. One of
--- its two arguments is set. A row with a token is never found by its id: the id can be
--- guessed.
-SELECT teams.id
-FROM teams
-WHERE teams.id = (
-    SELECT by_token.team_id FROM invitations AS by_token WHERE by_token.token_hash = sqlc.narg(token_hash)
-    UNION ALL
-    SELECT by_id.team_id FROM invitations AS by_id WHERE by_id.id = sqlc.narg(invitation_id) AND by_id.token_hash IS NULL
-)
-FOR NO KEY UPDATE;
+-- name: LockInvitation :exec
+-- LockInvitation is LockUser and then LockTeam in one statement, for who knows a token. At
+-- a sign-up, whose user is not there yet (actor_id is 0), it locks who invited.
+--
+-- It says which invitation that was to the statement that follows, which looks at no
+-- other: one that it found for itself could have come meanwhile, into a team that is not
+-- locked.
+SELECT set_config('rowhouse.locked_invitation', coalesce((
+    SELECT invitations.id::text
+    FROM users, invitations JOIN teams ON teams.id = invitations.team_id
+    WHERE invitations.token_hash = @token_hash::bytea
+        AND users.id = coalesce(nullif(@actor_id::bigint, 0), invitations.invited_by) AND users.deleted_at IS NULL
+    FOR NO KEY UPDATE OF users, teams -- in this order
+), ''), true);
+
+-- name: LockInvitationByID :exec
+-- LockInvitationByID is LockInvitation for an invitation without a token. One that has a
+-- token is not found by its id, which can be guessed.
+SELECT set_config('rowhouse.locked_invitation', coalesce((
+    SELECT invitations.id::text
+    FROM users, invitations JOIN teams ON teams.id = invitations.team_id
+    WHERE invitations.id = @invitation_id AND invitations.token_hash IS NULL
+        AND users.id = coalesce(nullif(@actor_id::bigint, 0), invitations.invited_by) AND users.deleted_at IS NULL
+    FOR NO KEY UPDATE OF users, teams
+), ''), true);
 
 -- name: InviteMember :one
 -- InviteMember runs after LockTeam. No row comes back, and nothing is written, when the
@@ -74,8 +87,9 @@ SELECT
     ) AS already_invited;
 
 -- name: AcceptInvitation :one
--- AcceptInvitation runs after LockUser and LockInvitationTeam. No row comes back, and
--- nothing is written, when the invitation can't be used: ExplainInvitation tells.
+-- AcceptInvitation runs after LockInvitation, on what that locked. No row comes back, and
+-- nothing is written, when the invitation can't be used: ExplainInvitation tells. The
+-- user of the membership is the actor.
 WITH actor AS (
     SELECT users.id, users.email
     FROM users
@@ -84,11 +98,8 @@ WITH actor AS (
 invitation AS (
     SELECT invitations.id, invitations.team_id, invitations.role, actor.id AS user_id
     FROM invitations JOIN actor ON lower(actor.email) = lower(invitations.email)
-    WHERE invitations.id = (
-            SELECT by_token.id FROM invitations AS by_token WHERE by_token.token_hash = sqlc.narg(token_hash)
-            UNION ALL
-            SELECT by_id.id FROM invitations AS by_id WHERE by_id.id = sqlc.narg(invitation_id) AND by_id.token_hash IS NULL
-        )
+    WHERE invitations.id = nullif(current_setting('rowhouse.locked_invitation', true), '')::bigint
+        AND invitations.token_hash IS NOT DISTINCT FROM sqlc.narg(token_hash) -- which ResendInvitation may have replaced
         AND invitations.status = 'pending'
         AND (invitations.expires_at IS NULL OR invitations.expires_at > timezone('utc', now()))
         AND EXISTS (
@@ -108,22 +119,23 @@ new_membership AS (
     FROM invitation JOIN teams ON teams.id = invitation.team_id
     WHERE teams.deleted_at IS NULL
         AND NOT EXISTS (SELECT FROM standing)
-        AND (teams.seat_limit IS NULL
-            -- All memberships first, which the index alone has: only when those fill the team is
-            -- each member's account looked up, for a deleted one takes no seat.
-            OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
-            OR teams.seat_limit > (
-                SELECT count(*)
-                FROM team_members AS member
+        -- A seat is free when nobody has the last one. All memberships first, which the index
+        -- alone has: only when those fill the team is each member's account looked up, for a
+        -- deleted one takes no seat.
+        AND (teams.seat_limit IS NULL OR teams.seat_limit > 0 AND (
+            NOT EXISTS (SELECT FROM team_members AS member WHERE member.team_id = teams.id OFFSET teams.seat_limit - 1)
+            OR NOT EXISTS (
+                SELECT FROM team_members AS member
                 WHERE member.team_id = teams.id
                     AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-            ))
+                OFFSET teams.seat_limit - 1
+            )))
     RETURNING *
 ),
 membership AS (
-    SELECT * FROM new_membership
+    SELECT *, true AS joined FROM new_membership
     UNION ALL
-    SELECT * FROM standing
+    SELECT *, false FROM standing
 ),
 accepted AS (
     UPDATE invitations
@@ -135,11 +147,11 @@ accepted AS (
 logged AS (
     INSERT INTO activity_logs (team_id, user_id, action, "timestamp", ip_address, metadata)
     SELECT membership.team_id, membership.user_id, 'ACCEPT_INVITATION', timezone('utc', now()), sqlc.narg(ip_address),
-        jsonb_build_object('invitationId', accepted.id, 'role', membership.role, 'joined', EXISTS (SELECT FROM new_membership))
+        jsonb_build_object('invitationId', accepted.id, 'role', membership.role, 'joined', membership.joined)
     FROM membership, accepted
 )
-SELECT sqlc.embed(team_members), EXISTS (SELECT FROM new_membership) AS joined
-FROM membership AS team_members;
+SELECT membership.id, membership.team_id, membership.role, membership.joined_at, membership.joined
+FROM membership;
 
 -- name: ExplainInvitation :one
 -- ExplainInvitation tells why an invitation could not be used: by an actor or, where
@@ -154,16 +166,14 @@ SELECT
         WHERE inviter.team_id = invitations.team_id AND inviter.user_id = invitations.invited_by AND inviter.role = 'owner'
             AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = inviter.user_id)
     ) AS inviter_may,
-    (teams.seat_limit IS NULL
-        -- All memberships first, which the index alone has: only when those fill the team is
-        -- each member's account looked up, for a deleted one takes no seat.
-        OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
-        OR teams.seat_limit > (
-            SELECT count(*)
-            FROM team_members AS member
+    (teams.seat_limit IS NULL OR teams.seat_limit > 0 AND (
+        NOT EXISTS (SELECT FROM team_members AS member WHERE member.team_id = teams.id OFFSET teams.seat_limit - 1)
+        OR NOT EXISTS (
+            SELECT FROM team_members AS member
             WHERE member.team_id = teams.id
                 AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-        ))::boolean AS seat_free,
+            OFFSET teams.seat_limit - 1
+        )))::boolean AS seat_free, -- as AcceptInvitation has it
     (
         EXISTS (SELECT FROM users WHERE lower(users.email) = lower(sqlc.narg(email)::text) AND users.deleted_at IS NULL)
         OR EXISTS (SELECT FROM users WHERE users.email = sqlc.narg(email)::text)
@@ -182,8 +192,8 @@ WHERE invitations.id = (
 );
 
 -- name: DeclineInvitation :one
--- DeclineInvitation runs after LockInvitationTeam: the token that it looks up is not one
--- that ResendInvitation is replacing. An expired invitation can be declined.
+-- DeclineInvitation runs after LockInvitation, as AcceptInvitation does. An expired
+-- invitation can be declined.
 WITH actor AS (
     SELECT users.id, users.email
     FROM users
@@ -192,11 +202,8 @@ WITH actor AS (
 invitation AS (
     SELECT invitations.id, invitations.team_id, invitations.email, invitations.role
     FROM invitations
-    WHERE invitations.id = (
-        SELECT by_token.id FROM invitations AS by_token WHERE by_token.token_hash = sqlc.narg(token_hash)
-        UNION ALL
-        SELECT by_id.id FROM invitations AS by_id WHERE by_id.id = sqlc.narg(invitation_id) AND by_id.token_hash IS NULL
-    )
+    WHERE invitations.id = nullif(current_setting('rowhouse.locked_invitation', true), '')::bigint
+        AND invitations.token_hash IS NOT DISTINCT FROM sqlc.narg(token_hash)
 ),
 declined AS (
     UPDATE invitations

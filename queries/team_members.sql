@@ -95,10 +95,10 @@ logged AS (
         jsonb_build_object('memberId', removed.id, 'userId', removed.user_id, 'role', removed.role)
     FROM removed
 )
-SELECT
-    EXISTS (SELECT FROM actor) AS allowed,
-    EXISTS (SELECT FROM team_members AS member WHERE member.team_id = @team_id AND member.id = @member_id) AS found, -- before the removal
-    EXISTS (SELECT FROM removed) AS removed;
+SELECT removed.done AS removed,
+    (removed.done OR EXISTS (SELECT FROM actor))::boolean AS allowed,
+    (removed.done OR EXISTS (SELECT FROM team_members AS member WHERE member.team_id = @team_id AND member.id = @member_id))::boolean AS found
+FROM (SELECT EXISTS (SELECT FROM removed) AS done) AS removed;
 
 -- name: InsertTeamMember :one
 INSERT INTO team_members (id, user_id, team_id, role, joined_at)

@@ -29,8 +29,7 @@ WHERE id = (
 -- What follows it in the transaction has a younger snapshot, so what it counts can't
 -- change before it commits. Not FOR UPDATE, which would also stop every insert that
 -- refers to the team.
-SELECT id
-FROM teams
+SELECT FROM teams
 WHERE id = @team_id
 FOR NO KEY UPDATE;
 
@@ -38,8 +37,7 @@ FOR NO KEY UPDATE;
 -- LockTeamsOfUser locks in ascending order, so that two of them can't wait for each
 -- other. = ANY (ARRAY(…)) rather than IN: the planner looks teams up one by one, also
 -- when it knows nothing of the tables yet.
-SELECT teams.id
-FROM teams
+SELECT FROM teams
 WHERE teams.id = ANY (ARRAY(SELECT team_members.team_id FROM team_members WHERE team_members.user_id = @user_id))
 ORDER BY teams.id
 FOR NO KEY UPDATE;

@@ -35,16 +35,14 @@ FROM new_membership;
 
 -- name: SignUpWithInvitation :one
 -- SignUpWithInvitation creates an account that joins the invitation's team. It runs
--- after LockInvitationTeam. No row comes back, and nothing is written, when the
--- invitation can't be used or a live account has the e-mail: ExplainInvitation tells.
+-- after LockInvitation, on what that locked. No row comes back, and nothing is written,
+-- when the invitation can't be used or a live account has the e-mail: ExplainInvitation
+-- tells.
 WITH invitation AS (
     SELECT invitations.id, invitations.team_id, invitations.role
     FROM invitations
-    WHERE invitations.id = (
-            SELECT by_token.id FROM invitations AS by_token WHERE by_token.token_hash = sqlc.narg(token_hash)
-            UNION ALL
-            SELECT by_id.id FROM invitations AS by_id WHERE by_id.id = sqlc.narg(invitation_id) AND by_id.token_hash IS NULL
-        )
+    WHERE invitations.id = nullif(current_setting('rowhouse.locked_invitation', true), '')::bigint
+        AND invitations.token_hash IS NOT DISTINCT FROM sqlc.narg(token_hash) -- which ResendInvitation may have replaced
         AND invitations.status = 'pending'
         AND (invitations.expires_at IS NULL OR invitations.expires_at > timezone('utc', now()))
         AND lower(invitations.email) = lower(@email)
@@ -59,16 +57,15 @@ invited_to AS (
     SELECT teams.*
     FROM invitation JOIN teams ON teams.id = invitation.team_id
     WHERE teams.deleted_at IS NULL
-        AND (teams.seat_limit IS NULL
-            -- All memberships first, which the index alone has: only when those fill the team is
-            -- each member's account looked up, for a deleted one takes no seat.
-            OR teams.seat_limit > (SELECT count(*) FROM team_members AS member WHERE member.team_id = teams.id)
-            OR teams.seat_limit > (
-                SELECT count(*)
-                FROM team_members AS member
+        -- As for AcceptInvitation: a seat is free when nobody has the last one.
+        AND (teams.seat_limit IS NULL OR teams.seat_limit > 0 AND (
+            NOT EXISTS (SELECT FROM team_members AS member WHERE member.team_id = teams.id OFFSET teams.seat_limit - 1)
+            OR NOT EXISTS (
+                SELECT FROM team_members AS member
                 WHERE member.team_id = teams.id
                     AND (SELECT users.deleted_at IS NULL FROM users WHERE users.id = member.user_id)
-            ))
+                OFFSET teams.seat_limit - 1
+            )))
 ),
 new_user AS (
     INSERT INTO users (name, email, password_hash, role, created_at, updated_at)
@@ -140,8 +137,7 @@ FROM (
 -- name: LockUser :exec
 -- LockUser is the first lock of whatever makes or ends a user's memberships. Not FOR
 -- UPDATE, which would also stop every insert that refers to the user.
-SELECT id
-FROM users
+SELECT FROM users
 WHERE id = @user_id AND deleted_at IS NULL
 FOR NO KEY UPDATE;
 

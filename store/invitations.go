@@ -242,15 +242,19 @@ func (s *Store) AcceptInvitation(ctx context.Context, p AcceptInvitation) (membe
 		return db.TeamMember{}, false, in.err
 	}
 	pl := s.pipeline()
-	_ = queries.LockUser(ctx, pl, p.Actor.UserID)
-	ref.lockTeam(ctx, pl)
+	ref.lock(ctx, pl, p.Actor.UserID)
 	row, err := queries.AcceptInvitation(ctx, pl, db.AcceptInvitationParams{
-		ActorID: p.Actor.UserID, TokenHash: ref.tokenHash, InvitationID: ref.id, IPAddress: p.Actor.ip(),
+		ActorID: p.Actor.UserID, TokenHash: ref.tokenHash, IPAddress: p.Actor.ip(),
 	})
 	if err = explain(err, errUnusable); err == errUnusable {
 		err = s.explainInvitation(ctx, ref, p.Actor.UserID, nil)
 	}
-	return row.TeamMember, row.Joined, err
+	if err != nil {
+		return db.TeamMember{}, false, err
+	}
+	return db.TeamMember{
+		ID: db.TeamMemberID(row.ID), UserID: p.Actor.UserID, TeamID: db.TeamID(row.TeamID), Role: db.Role(row.Role), JoinedAt: row.JoinedAt,
+	}, row.Joined, nil
 }
 
 // explainInvitation asks why an invitation could not be used: by an actor, or by the
@@ -300,9 +304,9 @@ func (s *Store) DeclineInvitation(ctx context.Context, p DeclineInvitation) erro
 		return in.err
 	}
 	pl := s.pipeline()
-	ref.lockTeam(ctx, pl)
+	ref.lock(ctx, pl, p.Actor.UserID)
 	row, err := queries.DeclineInvitation(ctx, pl, db.DeclineInvitationParams{
-		ActorID: p.Actor.UserID, TokenHash: ref.tokenHash, InvitationID: ref.id, IPAddress: p.Actor.ip(),
+		ActorID: p.Actor.UserID, TokenHash: ref.tokenHash, IPAddress: p.Actor.ip(),
 	})
 	switch {
 	case err != nil:

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rowhouse/rowhouse/db"
@@ -169,6 +170,114 @@ func TestAnInvitationThatCannotBeUsed(t *testing.T) {
 		require.ErrorIs(t, err, c.join, c.name)
 		require.Equal(t, before, snapshot(t, st), c.name)
 	}
+}
+
+// What decides on an invitation looks at the one whose team is locked, and at no other that
+// it could find when its turn comes: whoever joined by that could exceed the seats.
+func TestAnInvitationIsUsedUnderTheLockOfItsTeam(t *testing.T) {
+	t.Parallel()
+	st, beside := newStore(t), newStore(t)
+	h := newHouse(t, st)
+	guest, hash := newHouse(t, st), sha256.Sum256([]byte("a token"))
+	q := db.New()
+	lock := func(tx *store.Store, actor db.UserID) error {
+		return q.LockInvitation(t.Context(), tx.Conn(), db.LockInvitationParams{TokenHash: hash[:], ActorID: int64(actor)})
+	}
+	lockByID := func(tx *store.Store, id db.InvitationID, actor db.UserID) error {
+		return q.LockInvitationByID(t.Context(), tx.Conn(), db.LockInvitationByIDParams{InvitationID: id, ActorID: int64(actor)})
+	}
+	accept := func(tx *store.Store, hash []byte) error {
+		_, err := q.AcceptInvitation(t.Context(), tx.Conn(), db.AcceptInvitationParams{ActorID: guest.owner.ID, TokenHash: hash})
+		return err
+	}
+	// insert is an invitation of the guest, or of somebody who has no account, that commits at once.
+	insert := func(email string, hash []byte) db.InvitationID {
+		return column[db.InvitationID](t, beside, `INSERT INTO invitations (team_id, invited_by, email, role, token_hash, expires_at)
+			VALUES ($1, $2, $3, 'member', $4, timezone('utc', now()) + interval '1 day') RETURNING id`, h.team.ID, h.owner.ID, email, hash)[0]
+	}
+	drop := func() { exec(t, beside, "DELETE FROM invitations") }
+	inTx := func(f func(tx *store.Store) error) error {
+		defer drop()
+		return st.InTx(t.Context(), f)
+	}
+
+	for name, f := range map[string]func(tx *store.Store) error{
+		"accepted by a token that was there too late": func(tx *store.Store) error {
+			require.NoError(t, lock(tx, guest.owner.ID))
+			insert(guest.owner.Email, hash[:])
+			return accept(tx, hash[:])
+		},
+		"accepted by an id that was there too late": func(tx *store.Store) error {
+			require.NoError(t, lockByID(tx, 1_000_000, guest.owner.ID))
+			insert(guest.owner.Email, nil)
+			return accept(tx, nil)
+		},
+		"accepted by a token that was replaced": func(tx *store.Store) error {
+			id := insert(guest.owner.Email, hash[:])
+			require.NoError(t, lock(tx, guest.owner.ID))
+			exec(t, beside, "UPDATE invitations SET token_hash = 'another' WHERE id = $1", id)
+			return accept(tx, hash[:])
+		},
+		"accepted by the id of one that got a token": func(tx *store.Store) error {
+			id := insert(guest.owner.Email, nil)
+			require.NoError(t, lockByID(tx, id, guest.owner.ID))
+			exec(t, beside, "UPDATE invitations SET token_hash = 'another' WHERE id = $1", id)
+			return accept(tx, nil)
+		},
+		"accepted for another that was locked before in the transaction": func(tx *store.Store) error {
+			require.NoError(t, lockByID(tx, insert(guest.owner.Email, nil), guest.owner.ID))
+			require.NoError(t, lockByID(tx, 1_000_000, guest.owner.ID))
+			return accept(tx, nil)
+		},
+		"accepted by who is no live user": func(tx *store.Store) error {
+			insert(guest.owner.Email, hash[:])
+			require.NoError(t, lock(tx, 1_000_000))
+			return accept(tx, hash[:])
+		},
+		"signed up with, when it was there too late": func(tx *store.Store) error {
+			require.NoError(t, lock(tx, 0))
+			insert("new@example.com", hash[:])
+			_, err := q.SignUpWithInvitation(t.Context(), tx.Conn(), db.SignUpWithInvitationParams{Email: "new@example.com", PasswordHash: "hash", TokenHash: hash[:]})
+			return err
+		},
+		"declined, when it was there too late": func(tx *store.Store) error {
+			require.NoError(t, lock(tx, guest.owner.ID))
+			insert(guest.owner.Email, hash[:])
+			row, err := q.DeclineInvitation(t.Context(), tx.Conn(), db.DeclineInvitationParams{ActorID: guest.owner.ID, TokenHash: hash[:]})
+			if err == nil && !row.Found && !row.Declined {
+				return pgx.ErrNoRows
+			}
+			return err
+		},
+	} {
+		require.ErrorIs(t, inTx(f), pgx.ErrNoRows, name)
+	}
+
+	require.NoError(t, inTx(func(tx *store.Store) error {
+		id := insert(guest.owner.Email, nil)
+		require.NoError(t, lockByID(tx, id, guest.owner.ID))
+		return accept(tx, nil)
+	}))
+}
+
+// As every operation that has both: an order of its own would be a deadlock with DeleteAccount.
+func TestAnAcceptLocksItsUserBeforeTheTeam(t *testing.T) {
+	t.Parallel()
+	st, beside, watching := newStore(t), newStore(t), newStore(t)
+	h, guest := newHouse(t, st), newHouse(t, st)
+	_, token := h.invite(guest.owner.Email, db.RoleMember)
+	accepted := make(chan error, 1)
+	require.NoError(t, beside.InTx(t.Context(), func(tx *store.Store) error {
+		exec(t, tx, "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", guest.owner.ID)
+		go func() {
+			_, _, err := st.AcceptInvitation(t.Context(), store.AcceptInvitation{Actor: guest.actor, Token: token})
+			accepted <- err
+		}()
+		until(t, watching, "SELECT count(*) = 1 "+waiting)
+		exec(t, tx, "SELECT FROM teams WHERE id = $1 FOR NO KEY UPDATE NOWAIT", h.team.ID)
+		return nil
+	}))
+	require.NoError(t, <-accepted)
 }
 
 func TestSignUpWithInvitation(t *testing.T) {

@@ -64,6 +64,12 @@ func (in *input) invitation(t Token, id db.InvitationID) (ref invitationRef) {
 	return invitationRef{tokenHash: hashToken(t)}
 }
 
-func (r invitationRef) lockTeam(ctx context.Context, pl *pipeline) {
-	_ = queries.LockInvitationTeam(ctx, pl, db.LockInvitationTeamParams{TokenHash: r.tokenHash, InvitationID: r.id})
+// lock locks the invitation's team for the statement that follows, and the actor before
+// it. There is none at a sign-up.
+func (r invitationRef) lock(ctx context.Context, pl *pipeline, actor db.UserID) {
+	if r.id != 0 {
+		_ = queries.LockInvitationByID(ctx, pl, db.LockInvitationByIDParams{InvitationID: r.id, ActorID: int64(actor)})
+		return
+	}
+	_ = queries.LockInvitation(ctx, pl, db.LockInvitationParams{TokenHash: r.tokenHash, ActorID: int64(actor)})
 }

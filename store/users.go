@@ -100,13 +100,12 @@ func (s *Store) SignUpWithInvitation(ctx context.Context, p SignUpWithInvitation
 		Name:         in.optional("Name", p.Name, maxName),
 		IPAddress:    ipText(p.IP),
 		TokenHash:    ref.tokenHash,
-		InvitationID: ref.id,
 	}
 	if in.err != nil {
 		return SignedUp{}, in.err
 	}
 	pl := s.pipeline()
-	ref.lockTeam(ctx, pl)
+	ref.lock(ctx, pl, 0)
 	row, err := queries.SignUpWithInvitation(ctx, pl, arg)
 	if err = explain(err, errUnusable); err == errUnusable {
 		err = s.explainInvitation(ctx, ref, 0, &arg.Email)

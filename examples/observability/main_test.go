@@ -165,7 +165,7 @@ func TestOthersShowArguments(t *testing.T) {
 // queries are the statements of work, by the names that they have in queries/*.sql, with the
 // rows of their last run that succeeded.
 var queries = map[string]int64{
-	"SignUp": 0, "IsEmailTaken": 1, "LockTeam": 1, "InviteMember": 1, "LockInvitationTeam": 1, "SignUpWithInvitation": 1,
+	"SignUp": 0, "IsEmailTaken": 1, "LockTeam": 1, "InviteMember": 1, "LockInvitation": 1, "SignUpWithInvitation": 1,
 	"LeaveTeam": 1, "GetTeam": 1, "ListTeamMembers": 2, "GetCredentials": 1, "RecordUserActivity": 1, "UpdateAccount": 1,
 	"LinkStripeCustomer": 1, "LockTeamOfCustomer": 1, "ApplySubscription": 1, "RecordActivities": 1, "ListTeamActivityPage": 11,
 
