@@ -147,7 +147,7 @@ func (h *house) checkCases(ctx context.Context) (cases []checkCase, err error) {
 // answer is what a contender made of a case.
 func (s *session) answer(ctx context.Context, c checkCase) (string, bool) {
 	a := s.action(c.kind)
-	if a.run == nil {
+	if a.result == nil {
 		return "", false
 	}
 	in := c.in

@@ -104,7 +104,8 @@ func (s *session) action(k kind) action {
 }
 
 // action is a kind of operation as a contender does it. run throws away what it gets;
-// result makes it comparable. A contender that does not do a kind has a nil run.
+// result makes it comparable. A contender that does not do a kind has a nil run, and the
+// one that returns nothing nil results.
 type action struct {
 	run    func(context.Context, *input) error
 	result func(context.Context, *input) (any, error)

@@ -121,15 +121,18 @@ func (p hand) accept(ctx context.Context, in *input) (a handAccepted, err error)
 	a.UserID = int32(in.userID)
 	hash := hashOf(in.token)
 	batch := &pgx.Batch{}
-	// Both locks in one statement: the subselect's is taken first.
-	batch.Queue(`WITH u AS (SELECT FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE)
-		SELECT FROM teams
-		WHERE EXISTS (SELECT FROM u) AND id = (SELECT team_id FROM invitations WHERE token_hash = $2)
-		FOR NO KEY UPDATE`, a.UserID, hash)
+	// Both locks in one statement, which says what the next one works on: by then it could
+	// find an invitation that came while this one waited, into a team that is not locked.
+	batch.Queue(`SELECT set_config('bench.invitation', coalesce((
+			SELECT i.id::text
+			FROM users AS u, invitations AS i JOIN teams AS t ON t.id = i.team_id
+			WHERE u.id = $1 AND u.deleted_at IS NULL AND i.token_hash = $2
+			FOR NO KEY UPDATE OF u, t
+		), ''), true)`, a.UserID, hash)
 	batch.Queue(`WITH i AS (
 			SELECT i.id, i.team_id, i.role
 			FROM invitations AS i JOIN users AS u ON u.id = $1 AND u.deleted_at IS NULL AND lower(u.email) = lower(i.email)
-			WHERE i.token_hash = $2 AND i.status = 'pending' AND (i.expires_at IS NULL OR i.expires_at > timezone('utc', now()))
+			WHERE i.id = nullif(current_setting('bench.invitation', true), '')::integer AND i.token_hash = $2 AND i.status = 'pending' AND (i.expires_at IS NULL OR i.expires_at > timezone('utc', now()))
 				AND EXISTS (
 					SELECT FROM team_members AS m JOIN users AS v ON v.id = m.user_id AND v.deleted_at IS NULL
 					WHERE m.team_id = i.team_id AND m.user_id = i.invited_by AND m.role = 'owner'

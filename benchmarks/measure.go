@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -52,8 +53,15 @@ type figures struct {
 // measured is an operation with its figures by contender, nil where it takes no part.
 type measured struct {
 	operation
-	calls   int // a round
+	calls   // a round
 	figures []*figures
+}
+
+// calls are how many one contender makes in a round: by the Store's pace, so that this one
+// is timed for about a segment each time.
+type calls struct {
+	alone, many, distant int
+	uncounted, ofMany    int // first, of those alone and of those of all workers: the others have had the caches meanwhile
 }
 
 // race measures the contenders on a house.
@@ -62,6 +70,7 @@ type race struct {
 	far      *proxy
 	entrants []*entrant
 	effort   effort
+	order    *rand.Rand // the same in every run
 	log      io.Writer
 }
 
@@ -70,7 +79,7 @@ func newRace(ctx context.Context, h *house, contenders []contender, e effort, lo
 	if err != nil {
 		return nil, err
 	}
-	r := &race{h: h, effort: e, log: log}
+	r := &race{h: h, effort: e, order: rand.New(rand.NewPCG(1, 1)), log: log}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -140,19 +149,25 @@ func (r *race) measure(ctx context.Context, op operation) (measured, error) {
 			return m, fmt.Errorf("%s: %s: %w", op.name, n.name, err)
 		}
 	}
-	pace, err := r.pace(ctx, op)
+	pace, paceOfMany, err := r.pace(ctx, op)
 	if err != nil {
 		return m, err
 	}
-	m.calls = min(max(int(r.effort.segment/pace), fewestCalls), 1000)
+	segment := func(pace time.Duration, fewest, most int) int {
+		return min(max(int(r.effort.segment/pace), fewest), most)
+	}
+	m.calls = calls{alone: segment(pace, fewestCalls, 2000), distant: 20, uncounted: 10}
+	m.many = segment(paceOfMany, 2*workers, 20_000)
+	m.ofMany = min(4*workers, m.many/2)
 	turns := r.effort.rounds
 	if pace > 50*time.Millisecond {
+		m.calls = calls{alone: fewestCalls, many: workers, distant: 1}
 		turns = max(turns/4, 1)
 	}
 	samples := make([][]time.Duration, len(r.entrants))
 	for turn := range turns {
-		for k := range r.entrants {
-			i := (k + turn) % len(r.entrants) // nobody is always the first
+		// Nobody is always the first, or always follows the one that leaves the least in the caches.
+		for _, i := range r.order.Perm(len(r.entrants)) {
 			if m.figures[i] == nil {
 				continue
 			}
@@ -170,7 +185,7 @@ func (r *race) measure(ctx context.Context, op operation) (measured, error) {
 			f.p10, f.p50, f.p99 = quantile(samples[i], 0.10), quantile(samples[i], 0.50), quantile(samples[i], 0.99)
 		}
 	}
-	fmt.Fprintf(r.log, "%-28s %4d calls × %d rounds  %v\n", op.name, m.calls, turns, time.Since(started).Round(100*time.Millisecond))
+	fmt.Fprintf(r.log, "%-28s %4d calls × %d rounds  %v\n", op.name, m.alone, turns, time.Since(started).Round(100*time.Millisecond))
 	return m, nil
 }
 
@@ -207,55 +222,66 @@ func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) e
 	return err
 }
 
-// pace is the Store's time for a call.
-func (r *race) pace(ctx context.Context, op operation) (time.Duration, error) {
+// pace is the Store's time for a call, alone and shared by all workers.
+func (r *race) pace(ctx context.Context, op operation) (alone, many time.Duration, err error) {
 	const calls = 5
-	inputs, err := op.inputs(r.h, ctx, calls)
+	inputs, err := op.inputs(r.h, ctx, calls+2*workers)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	started := time.Now()
-	err = r.entrants[0].alone.all(ctx, op.kind, inputs)
-	return time.Since(started) / calls, err
+	if err := r.entrants[0].alone.all(ctx, op.kind, inputs[:calls]); err != nil {
+		return 0, 0, err
+	}
+	alone = time.Since(started) / calls
+	if alone > time.Second/20 {
+		return alone, alone, nil
+	}
+	elapsed, err := r.entrants[0].many.atOnce(ctx, op.kind, inputs[calls:])
+	return alone, elapsed / (2 * workers), err
 }
 
-func (r *race) runRound(ctx context.Context, op operation, n *entrant, calls int, to *round) ([]time.Duration, error) {
-	// With all workers as many calls as alone, but at least four each; far away fewer.
-	many, distant := max(calls, 4*workers), min(calls, 20)
-	if calls == fewestCalls { // of what is slow
-		many, distant = workers, 1
-	}
-	inputs, err := op.inputs(r.h, ctx, calls+many+distant)
+func (r *race) runRound(ctx context.Context, op operation, n *entrant, c calls, to *round) ([]time.Duration, error) {
+	inputs, err := op.inputs(r.h, ctx, c.uncounted+c.alone+c.ofMany+c.many+c.distant)
 	if err != nil {
 		return nil, err
 	}
-	samples := make([]time.Duration, calls)
+	take := func(count int) []input {
+		taken := inputs[:count]
+		inputs = inputs[count:]
+		return taken
+	}
+	if err := n.alone.all(ctx, op.kind, take(c.uncounted)); err != nil {
+		return nil, err
+	}
+	samples := make([]time.Duration, c.alone)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	server := n.backendCPU()
-	client, err := n.alone.inTurn(ctx, op.kind, inputs[:calls], samples)
+	client, err := n.alone.inTurn(ctx, op.kind, take(c.alone), samples)
 	if err != nil {
 		return nil, err
 	}
 	server = n.backendCPU() - server
 	runtime.ReadMemStats(&after)
-	to.client, to.server = client/time.Duration(calls), server/time.Duration(calls)
+	to.client, to.server = client/time.Duration(c.alone), server/time.Duration(c.alone)
 	if n.alone.elsewhere == nil {
-		to.allocs = float64(after.Mallocs-before.Mallocs) / float64(calls)
-		to.bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(calls)
+		to.allocs = float64(after.Mallocs-before.Mallocs) / float64(c.alone)
+		to.bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(c.alone)
 	}
-	inputs = inputs[calls:]
 
-	elapsed, err := n.many.atOnce(ctx, op.kind, inputs[:many])
+	if _, err := n.many.atOnce(ctx, op.kind, take(c.ofMany)); err != nil {
+		return nil, err
+	}
+	elapsed, err := n.many.atOnce(ctx, op.kind, take(c.many))
 	if err != nil {
 		return nil, err
 	}
-	to.throughput = float64(many) / elapsed.Seconds()
-	inputs = inputs[many:]
+	to.throughput = float64(c.many) / elapsed.Seconds()
 
-	away := make([]time.Duration, distant)
-	if _, err := n.distant.inTurn(ctx, op.kind, inputs[:distant], away); err != nil {
+	away := make([]time.Duration, c.distant)
+	if _, err := n.distant.inTurn(ctx, op.kind, take(c.distant), away); err != nil {
 		return nil, err
 	}
 	slices.Sort(away)
@@ -282,7 +308,7 @@ func (s *session) all(ctx context.Context, k kind, inputs []input) error {
 // inTurn makes calls one after the other, sets how long each took, and returns the CPU
 // that the client used for them.
 func (s *session) inTurn(ctx context.Context, k kind, inputs []input, samples []time.Duration) (time.Duration, error) {
-	if s.elsewhere != nil {
+	if s.elsewhere != nil && len(inputs) > 0 {
 		t, err := s.elsewhere(ctx, k, inputs, 1)
 		copy(samples, t.calls)
 		return t.client, err
@@ -301,7 +327,7 @@ func (s *session) inTurn(ctx context.Context, k kind, inputs []input, samples []
 
 // atOnce shares calls among the workers and returns how long they took.
 func (s *session) atOnce(ctx context.Context, k kind, inputs []input) (time.Duration, error) {
-	if s.elsewhere != nil {
+	if s.elsewhere != nil && len(inputs) > 0 {
 		t, err := s.elsewhere(ctx, k, inputs, workers)
 		return t.elapsed, err
 	}

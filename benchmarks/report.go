@@ -149,7 +149,7 @@ func counted(n float64) string {
 func (r report) details() {
 	r.line("\n## Each operation\n\nTimes in µs. × is the ratio to the Store: the median over the rounds, and the middle half of them.")
 	for _, op := range r.all {
-		r.line("\n### %s\n\n%s calls in each of %d rounds.", op.name, thousands(op.calls), len(op.figures[0].rounds))
+		r.line("\n### %s\n\nIn each of %d rounds %s calls alone and %s shared by all workers.", op.name, len(op.figures[0].rounds), thousands(op.alone), thousands(op.many))
 		r.table("", "round trips", "p10", "p50", "p99", "× p50", "p50 at 1 ms", "×", "CPU client + server", "×", "calls/s, 16 workers", "×", "allocations", "bytes")
 		for i, f := range op.figures {
 			if f == nil {
