@@ -29,7 +29,8 @@ func runGrowth(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	server, err := throwaway.Start(ctx, throwaway.Options{})
+	// Memory for all of the data: what is measured is the work, and no disk.
+	server, err := throwaway.Start(ctx, throwaway.Options{Settings: []string{"shared_buffers=6GB"}})
 	if err != nil {
 		return err
 	}

@@ -32,9 +32,12 @@ const (
 // dataset is a database that grows while the Store is measured on it.
 type dataset struct {
 	*house
-	pool   *pgxpool.Pool // of one connection
-	st     *store.Store  // on pool
-	server int           // the process behind that connection
+	pool     *pgxpool.Pool // of one connection
+	st       *store.Store  // on pool
+	far      *proxy        // with a millisecond of network
+	away     *store.Store  // through it
+	awayPool *pgxpool.Pool
+	server   int // the process behind that connection
 
 	teams, log int // how many there are by now
 	deepPage   store.ActivityPage
@@ -75,7 +78,15 @@ func newDataset(ctx context.Context, server *throwaway.Server, name string) (*da
 	}
 	d.server = backends[0]
 	d.st = store.New(d.pool)
+	if d.far, err = newFar(config); err != nil {
+		return nil, err
+	}
+	if d.awayPool, err = openPool(ctx, d.far.on(config), 1); err != nil {
+		return nil, err
+	}
+	d.away = store.New(d.awayPool)
 	return d, d.execAll(ctx, []statement{
+		{`CREATE EXTENSION pg_prewarm`, nil},
 		{`INSERT INTO teams (id, name, created_at, updated_at) VALUES ($1, 'Deep', '2025-01-01', '2025-01-01')`, []any{deepTeam}},
 		{`INSERT INTO users (id, name, email, password_hash, created_at, updated_at)
 			VALUES ($1, 'Crowded', 'crowded@example.com', $2, '2025-01-01', '2025-01-01')`, []any{crowdedUser, hash}},
@@ -103,6 +114,8 @@ func (d *dataset) execAll(ctx context.Context, statements []statement) error {
 
 func (d *dataset) close() {
 	d.pool.Close()
+	d.awayPool.Close()
+	d.far.close()
 	d.admin.Close()
 }
 
@@ -130,6 +143,10 @@ func (d *dataset) growTo(ctx context.Context, teams, log int) error {
 	d.log = max(d.log, log)
 	// Autovacuum is off, so that it does not begin in the middle of a round.
 	if err := d.exec(ctx, "VACUUM (ANALYZE)"); err != nil {
+		return err
+	}
+	// The same at every size: what is read is in memory, as far as that goes.
+	if err := d.exec(ctx, "SELECT pg_prewarm(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')"); err != nil {
 		return err
 	}
 	if grown {

@@ -119,8 +119,10 @@ func (n counts) scans() (scans int) {
 // point is what a call of an operation costs at one size.
 type point struct {
 	counts
-	p10, server []float64 // microseconds: a call's time, and the server's CPU, in each round
-	calls       int       // in each round
+	// Microseconds in each round: a call's time, its CPU, of that the server's, and its time
+	// with a millisecond of network.
+	p10, cpu, server, away []float64
+	calls                  int // in each round
 }
 
 // subject is an operation on a dataset.
@@ -204,27 +206,51 @@ func (d *dataset) counted(ctx context.Context, calls []call) (counts, error) {
 }
 
 func (s subject) time(ctx context.Context, p *point) error {
-	calls, err := s.calls(ctx, s.dataset, p.calls)
+	awaking, distant := 10, 20
+	if s.slow {
+		awaking, distant = 0, 1
+	}
+	calls, err := s.calls(ctx, s.dataset, awaking+p.calls+distant)
 	if err != nil {
 		return err
 	}
-	samples := make([]time.Duration, len(calls))
-	runtime.GC()
-	cpu := backendCPU(s.server)
-	for i, c := range calls {
-		started := time.Now()
-		err := c(ctx, s.st)
-		samples[i] = time.Since(started)
-		if err != nil {
-			return err
-		}
+	// The others have had the processor meanwhile.
+	if _, err := inTurn(ctx, s.st, calls[:awaking]); err != nil {
+		return err
 	}
-	cpu = backendCPU(s.server) - cpu
-	slices.Sort(samples)
+	calls = calls[awaking:]
+	runtime.GC()
+	client, server := clientCPU(), backendCPU(s.server)
+	samples, err := inTurn(ctx, s.st, calls[:p.calls])
+	if err != nil {
+		return err
+	}
+	client, server = clientCPU()-client, backendCPU(s.server)-server
+	each := func(cpu time.Duration) float64 { return float64(cpu) / 1e3 / float64(p.calls) }
 	p.p10 = append(p.p10, float64(quantile(samples, 0.1))/1e3)
-	p.server = append(p.server, float64(cpu)/1e3/float64(len(calls)))
+	p.cpu = append(p.cpu, each(client+server))
+	p.server = append(p.server, each(server))
+	if samples, err = inTurn(ctx, s.away, calls[p.calls:]); err != nil {
+		return err
+	}
+	p.away = append(p.away, float64(quantile(samples, 0.5))/1e3)
 	if !s.writes {
 		return nil
 	}
 	return s.restore(ctx)
+}
+
+// inTurn makes calls one after the other, and returns how long they took, in ascending order.
+func inTurn(ctx context.Context, st *store.Store, calls []call) ([]time.Duration, error) {
+	samples := make([]time.Duration, len(calls))
+	for i, c := range calls {
+		started := time.Now()
+		err := c(ctx, st)
+		samples[i] = time.Since(started)
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(samples)
+	return samples, nil
 }

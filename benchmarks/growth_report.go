@@ -31,16 +31,19 @@ func (r *grown) extremesTable(rep report) {
 	last := func(sizes []int) string { return thousands(sizes[len(sizes)-1]) }
 	rep.line("\n## The smallest data and the largest\n\n%s teams and %s log rows beside %s and %s, in two databases of one server, measured in turns: the ratio is taken within a round, its median is shown, and the middle half of the rounds. Buffers are the pages of tables and indexes that the server looks at in a call, and rows those that it fetches from tables; both are counted, and are the same on any machine. A thousand times the rows make an index one page deeper, so that a call may look at one buffer more for each search in an index: what is beyond that follows the data.",
 		thousands(r.teams[0]), thousands(r.log[0]), last(r.teams), last(r.log))
-	rep.table("operation", "p10, µs", "× p10", "× server's CPU", "rows", "buffers", "searches", "where the buffers are more")
+	rep.table("operation", "p10, µs", "× p10", "CPU, µs", "× CPU", "p50 at 1 ms, µs", "× p50 at 1 ms", "rows", "buffers", "searches", "where the buffers are more")
 	for i, op := range r.extreme.operations {
 		small, large := r.extreme.smallest[i], r.extreme.largest[i]
-		rep.row(op.name, fromTo(spreadOf(small.p10).median, spreadOf(large.p10).median),
-			within(large.p10, small.p10).String(), within(large.server, small.server).String(),
-			steps(small.rows, large.rows), steps(small.buffers, large.buffers), thousands(large.scans()), more(small.counts, large.counts))
+		cells := []string{op.name}
+		for _, m := range []struct{ small, large []float64 }{{small.p10, large.p10}, {small.cpu, large.cpu}, {small.away, large.away}} {
+			cells = append(cells, fromTo(spreadOf(m.small).median, spreadOf(m.large).median), within(m.large, m.small).String())
+		}
+		rep.row(append(cells,
+			steps(small.rows, large.rows), steps(small.buffers, large.buffers), thousands(large.scans()), more(small.counts, large.counts))...)
 	}
 	if first, deep := r.point(firstPage), r.point(depthPage); first != nil && deep != nil {
-		rep.line("\nIn the largest data the page at a depth of %s rows takes %s times what the first page does (p10), and %s buffers beside %s.",
-			thousands(r.log[len(r.log)-1]/10), within(deep.p10, first.p10), thousands(deep.buffers), thousands(first.buffers))
+		rep.line("\nIn the largest data the page at a depth of %s rows takes %s times what the first page does (p10; %s of its CPU, %s of its time at 1 ms), and %s buffers beside %s.",
+			thousands(r.log[len(r.log)-1]/10), within(deep.p10, first.p10), within(deep.cpu, first.cpu), within(deep.away, first.away), thousands(deep.buffers), thousands(first.buffers))
 	}
 }
 
