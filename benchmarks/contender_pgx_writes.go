@@ -122,7 +122,7 @@ func (p hand) accept(ctx context.Context, in *input) (a handAccepted, err error)
 	hash := hashOf(in.token)
 	batch := &pgx.Batch{}
 	// Both locks in one statement, which says what the next one works on: by then it could
-	// find an invitation that came while this one waited, into a team that is not locked.
+	// find an invitation that came meanwhile, into a team that is not locked.
 	batch.Queue(`SELECT set_config('bench.invitation', coalesce((
 			SELECT i.id::text
 			FROM users AS u, invitations AS i JOIN teams AS t ON t.id = i.team_id

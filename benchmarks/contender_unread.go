@@ -20,13 +20,6 @@ var unread = contender{
 		if err != nil {
 			return nil, err
 		}
-		passOver := func(rows pgx.Rows, err error) error {
-			if err != nil {
-				return err
-			}
-			rows.Close()
-			return rows.Err()
-		}
 		s := &session{close: pool.Close}
 		s.actions[teamWithMembers].run = func(ctx context.Context, in *input) error {
 			batch := &pgx.Batch{}
@@ -35,7 +28,12 @@ var unread = contender{
 			return pool.SendBatch(ctx, batch).Close()
 		}
 		s.actions[activityPage].run = func(ctx context.Context, in *input) error {
-			return passOver(pool.Query(ctx, db.ListTeamActivityPage, in.teamID, time.Time{}, in.beforeTime, in.beforeID, int32(pageSize+1)))
+			rows, err := pool.Query(ctx, db.ListTeamActivityPage, in.teamID, time.Time{}, in.beforeTime, in.beforeID, int32(pageSize+1))
+			if err != nil {
+				return err
+			}
+			rows.Close()
+			return rows.Err()
 		}
 		return s, nil
 	},

@@ -1,6 +1,6 @@
 // Command benchmarks measures rowhouse's Store beside other ways of doing the same.
 //
-//	go run -C benchmarks .                                   # everything: some ten minutes
+//	go run -C benchmarks .                                   # everything: some 25 minutes
 //	go run -C benchmarks . -rounds 5 -operations 'team|page' # some of it
 //	go run -C benchmarks . -contenders 'pgx|gorm'            # the Store against some
 //	go run -C benchmarks . growth                            # the Store alone, on data that grows

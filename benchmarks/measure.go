@@ -57,11 +57,13 @@ type measured struct {
 	figures []*figures
 }
 
-// calls are how many one contender makes in a round: by the Store's pace, so that this one
-// is timed for about a segment each time.
+// calls are how many one contender makes in a round, by the Store's pace: so many that the
+// Store is timed for about a segment alone, and for one with all workers. The first ones are
+// not counted, since the others have had the caches meanwhile.
 type calls struct {
-	alone, many, distant int
-	uncounted, ofMany    int // first, of those alone and of those of all workers: the others have had the caches meanwhile
+	firstAlone, alone int
+	firstMany, many   int // shared by all workers
+	distant           int
 }
 
 // race measures the contenders on a house.
@@ -149,19 +151,12 @@ func (r *race) measure(ctx context.Context, op operation) (measured, error) {
 			return m, fmt.Errorf("%s: %s: %w", op.name, n.name, err)
 		}
 	}
-	pace, paceOfMany, err := r.pace(ctx, op)
-	if err != nil {
+	var err error
+	if m.calls, err = r.calls(ctx, op); err != nil {
 		return m, err
 	}
-	segment := func(pace time.Duration, fewest, most int) int {
-		return min(max(int(r.effort.segment/pace), fewest), most)
-	}
-	m.calls = calls{alone: segment(pace, fewestCalls, 2000), distant: 20, uncounted: 10}
-	m.many = segment(paceOfMany, 2*workers, 20_000)
-	m.ofMany = min(4*workers, m.many/2)
 	turns := r.effort.rounds
-	if pace > 50*time.Millisecond {
-		m.calls = calls{alone: fewestCalls, many: workers, distant: 1}
+	if m.alone == fewestCalls { // of what is slow
 		turns = max(turns/4, 1)
 	}
 	samples := make([][]time.Duration, len(r.entrants))
@@ -222,27 +217,35 @@ func (r *race) warm(ctx context.Context, op operation, n *entrant, f *figures) e
 	return err
 }
 
-// pace is the Store's time for a call, alone and shared by all workers.
-func (r *race) pace(ctx context.Context, op operation) (alone, many time.Duration, err error) {
-	const calls = 5
-	inputs, err := op.inputs(r.h, ctx, calls+2*workers)
+// calls times the Store.
+func (r *race) calls(ctx context.Context, op operation) (calls, error) {
+	const alone, many = 5, 2 * workers
+	inputs, err := op.inputs(r.h, ctx, alone+many)
 	if err != nil {
-		return 0, 0, err
+		return calls{}, err
 	}
+	// within is how many calls fit in a segment.
+	within := func(elapsed time.Duration, calls int) int {
+		return int(r.effort.segment * time.Duration(calls) / elapsed)
+	}
+	st := r.entrants[0]
 	started := time.Now()
-	if err := r.entrants[0].alone.all(ctx, op.kind, inputs[:calls]); err != nil {
-		return 0, 0, err
+	if err := st.alone.all(ctx, op.kind, inputs[:alone]); err != nil {
+		return calls{}, err
 	}
-	alone = time.Since(started) / calls
-	if alone > time.Second/20 {
-		return alone, alone, nil
+	elapsed := time.Since(started)
+	if elapsed > alone*50*time.Millisecond {
+		return calls{alone: fewestCalls, many: workers, distant: 1}, nil
 	}
-	elapsed, err := r.entrants[0].many.atOnce(ctx, op.kind, inputs[calls:])
-	return alone, elapsed / (2 * workers), err
+	c := calls{firstAlone: 10, alone: min(max(within(elapsed, alone), fewestCalls+1), 2000), distant: 20}
+	elapsed, err = st.many.atOnce(ctx, op.kind, inputs[alone:])
+	c.many = min(max(within(elapsed, many), many), 20_000)
+	c.firstMany = min(4*workers, c.many/2)
+	return c, err
 }
 
 func (r *race) runRound(ctx context.Context, op operation, n *entrant, c calls, to *round) ([]time.Duration, error) {
-	inputs, err := op.inputs(r.h, ctx, c.uncounted+c.alone+c.ofMany+c.many+c.distant)
+	inputs, err := op.inputs(r.h, ctx, c.firstAlone+c.alone+c.firstMany+c.many+c.distant)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +254,7 @@ func (r *race) runRound(ctx context.Context, op operation, n *entrant, c calls, 
 		inputs = inputs[count:]
 		return taken
 	}
-	if err := n.alone.all(ctx, op.kind, take(c.uncounted)); err != nil {
+	if err := n.alone.all(ctx, op.kind, take(c.firstAlone)); err != nil {
 		return nil, err
 	}
 	samples := make([]time.Duration, c.alone)
@@ -271,7 +274,7 @@ func (r *race) runRound(ctx context.Context, op operation, n *entrant, c calls, 
 		to.bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(c.alone)
 	}
 
-	if _, err := n.many.atOnce(ctx, op.kind, take(c.ofMany)); err != nil {
+	if _, err := n.many.atOnce(ctx, op.kind, take(c.firstMany)); err != nil {
 		return nil, err
 	}
 	elapsed, err := n.many.atOnce(ctx, op.kind, take(c.many))
@@ -308,7 +311,7 @@ func (s *session) all(ctx context.Context, k kind, inputs []input) error {
 // inTurn makes calls one after the other, sets how long each took, and returns the CPU
 // that the client used for them.
 func (s *session) inTurn(ctx context.Context, k kind, inputs []input, samples []time.Duration) (time.Duration, error) {
-	if s.elsewhere != nil && len(inputs) > 0 {
+	if s.elsewhere != nil {
 		t, err := s.elsewhere(ctx, k, inputs, 1)
 		copy(samples, t.calls)
 		return t.client, err
@@ -327,7 +330,7 @@ func (s *session) inTurn(ctx context.Context, k kind, inputs []input, samples []
 
 // atOnce shares calls among the workers and returns how long they took.
 func (s *session) atOnce(ctx context.Context, k kind, inputs []input) (time.Duration, error) {
-	if s.elsewhere != nil && len(inputs) > 0 {
+	if s.elsewhere != nil {
 		t, err := s.elsewhere(ctx, k, inputs, workers)
 		return t.elapsed, err
 	}

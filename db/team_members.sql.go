@@ -549,6 +549,7 @@ type RemoveMemberRow struct {
 
 // RemoveMember runs after LockTeam, so that of two owners who remove each other the
 // second is no owner any more.
+// The reasons are looked for only when nothing was removed.
 func (q *Queries) RemoveMember(ctx context.Context, db DBTX, arg RemoveMemberParams) (RemoveMemberRow, error) {
 	row := db.QueryRow(ctx, RemoveMember,
 		arg.TeamID,

@@ -95,6 +95,7 @@ logged AS (
         jsonb_build_object('memberId', removed.id, 'userId', removed.user_id, 'role', removed.role)
     FROM removed
 )
+-- The reasons are looked for only when nothing was removed.
 SELECT removed.done AS removed,
     (removed.done OR EXISTS (SELECT FROM actor))::boolean AS allowed,
     (removed.done OR EXISTS (SELECT FROM team_members AS member WHERE member.team_id = @team_id AND member.id = @member_id))::boolean AS found

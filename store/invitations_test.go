@@ -146,6 +146,12 @@ func TestAnInvitationThatCannotBeUsed(t *testing.T) {
 		{"to a full team", func(h, _ *house, inv db.Invitation) {
 			exec(t, st, "UPDATE teams SET seat_limit = 1 WHERE id = $1", h.team.ID)
 		}, store.ErrSeatLimit, nil},
+		{"to a team without a seat", func(h, _ *house, inv db.Invitation) {
+			exec(t, st, "UPDATE teams SET seat_limit = 0 WHERE id = $1", h.team.ID)
+		}, store.ErrSeatLimit, nil},
+		{"to a team with fewer than none, as the Store sets it for nobody", func(h, _ *house, inv db.Invitation) {
+			exec(t, st, "UPDATE teams SET seat_limit = -1 WHERE id = $1", h.team.ID)
+		}, store.ErrSeatLimit, nil},
 	} {
 		h, guest := newHouse(t, st), newHouse(t, st)
 		inv, token := h.invite(guest.owner.Email, db.RoleMember)
@@ -265,19 +271,27 @@ func TestAnAcceptLocksItsUserBeforeTheTeam(t *testing.T) {
 	t.Parallel()
 	st, beside, watching := newStore(t), newStore(t), newStore(t)
 	h, guest := newHouse(t, st), newHouse(t, st)
-	_, token := h.invite(guest.owner.Email, db.RoleMember)
-	accepted := make(chan error, 1)
-	require.NoError(t, beside.InTx(t.Context(), func(tx *store.Store) error {
-		exec(t, tx, "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", guest.owner.ID)
-		go func() {
-			_, _, err := st.AcceptInvitation(t.Context(), store.AcceptInvitation{Actor: guest.actor, Token: token})
-			accepted <- err
-		}()
-		until(t, watching, "SELECT count(*) = 1 "+waiting)
-		exec(t, tx, "SELECT FROM teams WHERE id = $1 FOR NO KEY UPDATE NOWAIT", h.team.ID)
-		return nil
-	}))
-	require.NoError(t, <-accepted)
+	for name, byID := range map[string]bool{"by a token": false, "by an id": true} {
+		inv, token := h.invite(guest.owner.Email, db.RoleMember)
+		accept := store.AcceptInvitation{Actor: guest.actor, Token: token}
+		if byID {
+			exec(t, st, "UPDATE invitations SET token_hash = NULL WHERE id = $1", inv.ID)
+			accept.Token, accept.InvitationID = "", inv.ID
+		}
+		accepted := make(chan error, 1)
+		require.NoError(t, beside.InTx(t.Context(), func(tx *store.Store) error {
+			exec(t, tx, "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", guest.owner.ID)
+			go func() {
+				_, _, err := st.AcceptInvitation(t.Context(), accept)
+				accepted <- err
+			}()
+			until(t, watching, "SELECT count(*) = 1 "+waiting)
+			exec(t, tx, "SELECT FROM teams WHERE id = $1 FOR NO KEY UPDATE NOWAIT", h.team.ID)
+			return nil
+		}), name)
+		require.NoError(t, <-accepted, name)
+		exec(t, st, "DELETE FROM team_members WHERE team_id = $1 AND user_id = $2", h.team.ID, guest.owner.ID)
+	}
 }
 
 func TestSignUpWithInvitation(t *testing.T) {
